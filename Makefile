@@ -1,0 +1,87 @@
+# mcpraft: `make help` lists every target. `make check` is exactly what CI runs.
+#
+# Only Go is needed for everything but the targets that say otherwise; tools are
+# built from tools.mod (and lint.mod), pinned there.
+
+GO      ?= go
+BIN     := bin/mcpraft
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Packages whose tests start processes or measure have targets of their own.
+SLOW    := /test/e2e|/test/sim$$
+UNIT    := $$($(GO) list ./... | grep -Ev '$(SLOW)')
+# Packages with goroutines of their own.
+RACE    := ./internal/... ./raftnode/... ./server/... ./snapshot/... ./test/model/...
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the one binary into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/mcpraft
+
+.PHONY: run
+run: build ## build, start a three-node cluster on loopback and say what to do next
+	$(BIN) dev --nodes 3
+
+.PHONY: test
+test: ## unit and property tests: Go only, a fresh machine can run it
+	$(GO) test $(UNIT)
+
+.PHONY: check
+check: format vet staticcheck test race sim-short e2e ## everything CI runs
+
+.PHONY: format
+format: ## gofumpt and go fix are clean
+	@unformatted=$$($(GO) tool -modfile=tools.mod gofumpt -l .); \
+	  test -z "$$unformatted" || { echo "not gofumpt-formatted:"; echo "$$unformatted"; exit 1; }
+	@fixes=$$($(GO) fix -diff ./... 2>&1); test -z "$$fixes" || { echo "$$fixes"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet, also with the failpoints built in
+	$(GO) vet ./...
+	$(GO) vet -tags failpoint ./internal/failpoint/
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck over everything
+	$(GO) tool -modfile=tools.mod staticcheck ./...
+
+.PHONY: lint
+lint: ## golangci-lint, which takes eleven minutes to build the first time
+	$(GO) tool -modfile=lint.mod golangci-lint run ./...
+
+.PHONY: race
+race: ## the packages with goroutines, under the race detector
+	$(GO) test -race $(RACE)
+
+.PHONY: sim
+sim: ## whole clusters in virtual time: SEEDS=2000 rounds, one process each
+	SIM_SEEDS=$(or $(SEEDS),2000) $(GO) test -count=1 -timeout 2h ./test/sim
+
+.PHONY: sim-short
+sim-short: ## the simulation as CI runs it
+	SIM_SEEDS=$(or $(SEEDS),200) $(GO) test -count=1 -timeout 20m ./test/sim
+
+.PHONY: e2e
+e2e: ## real processes on loopback, killed for real
+	$(GO) test -count=1 -timeout 15m ./test/e2e
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME=60s each
+	test/fuzz.sh $(or $(FUZZTIME),60s)
+
+.PHONY: bench-core
+bench-core: build ## the replicated core against etcd 3.7.3, one JSON line each
+	cd test/bench && $(GO) build -o ../../bin/bench .
+	bin/bench core
+
+.PHONY: golden
+golden: ## rewrite golden files; read the diff before you commit it
+	$(GO) test ./fsm/... ./internal/frame ./cmd/... ./server/... -rewrite
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
