@@ -1,0 +1,36 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// later are the keys that belong to capabilities of later versions; "*" stands
+// for any name. They are refused like every unknown key, but as what they are:
+// whoever writes them has read about them and did not mistype. A key moves from
+// here into Config with the capability that reads it.
+var later = []string{
+	"admin", "audit", "backup", "cache", "firewall", "keys", "limits", "mcp", "pitr", "snapshot", "supervision", "telemetry", "upstreams",
+	"auth.anonymous", "auth.issuers", "auth.rbac",
+	"cluster.autopilot", "cluster.raft",
+	"listen.admin.h2", "listen.admin.h3", "listen.admin.proxy_protocol", "listen.admin.max_body",
+	"listen.mcp.h2", "listen.mcp.h3", "listen.mcp.proxy_protocol", "listen.mcp.max_body",
+	"log.redact", "log.source",
+	"node.id", "node.labels", "node.zone",
+	"shutdown.force_after",
+	"storage.compaction_concurrency", "storage.engine", "storage.fsync", "storage.min_free_disk",
+	"tls.profiles.*.auto_dev_ca", "tls.profiles.*.client_ca_file", "tls.profiles.*.min_version", "tls.profiles.*.reload",
+}
+
+// isLater reports whether path is one of later.
+func isLater(path string) bool {
+	if slices.Contains(later, path) {
+		return true
+	}
+	parts := strings.Split(path, ".")
+	if len(parts) == 4 && parts[0] == "tls" {
+		parts[2] = "*"
+		return slices.Contains(later, strings.Join(parts, "."))
+	}
+	return false
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/server/adminapi"
+)
+
+func newUpstreamsCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "upstreams",
+		GroupID: groupUse,
+		Short:   "The MCP servers behind the gateway",
+		Example: `  mcpraft upstreams add search https://search.example/mcp
+  mcpraft upstreams ls`,
+	}
+	cmd.AddCommand(newUpstreamsAddCommand(a), newUpstreamsListCommand(a), newUpstreamsShowCommand(a), newUpstreamsRemoveCommand(a))
+	return cmd
+}
+
+// An upstreamChange is the answer of a change of one upstream.
+type upstreamChange struct {
+	Alias string `json:"alias"`
+	change
+}
+
+func newUpstreamsAddCommand(a *app) *cobra.Command {
+	var spec adminapi.UpstreamSpec
+	var metadata []string
+	var timeout time.Duration
+	var ifRevision uint64
+	cmd := &cobra.Command{
+		Use:   "add NAME [URL]",
+		Short: "Add an MCP server, or replace one",
+		Long: `Add an MCP server under a short name: 1 to 16 of a-z, 0-9 and "-". A name that is
+taken is a conflict, unless --if-revision names its current revision: then it is
+replaced as a whole.
+
+A stdio server has no URL but the name of a command from the nodes' own
+configuration: what runs on a node is decided on that node.`,
+		Example: `  mcpraft upstreams add search https://search.example/mcp
+  mcpraft upstreams add old https://old.example/sse --transport sse
+  mcpraft upstreams add files --transport stdio --command mcp-files`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if spec.URL, err = upstreamURL(cmd, spec, args[1:]); err != nil {
+				return err
+			}
+			if spec.Metadata, err = pairs(cmd, "meta", metadata); err != nil {
+				return err
+			}
+			spec.RequestTimeout = adminapi.DurationOf(timeout)
+			r := &adminapi.PutUpstreamRequest{WriteOptions: onceKey(), Alias: args[0], UpstreamSpec: spec}
+			r.IfMatch = ifRevision
+			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
+				receipt, info, err := c.PutUpstream(ctx, r)
+				if err != nil {
+					return err
+				}
+				done := upstreamChange{args[0], changeOf(receipt, info)}
+				return a.show(done, func(p *page) {
+					p.line("saved upstream %s  revision %d  index %d", args[0], done.Revision, done.Index)
+				})
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&spec.Transport, "transport", record.TransportHTTP, "http (streamable HTTP), sse or stdio")
+	f.StringVar(&spec.Command, "command", "", "stdio: `NAME` of a command in the nodes' configuration")
+	f.StringVar(&spec.SessionMode, "session-mode", "", "who shares a session of it: shared, per_principal, per_session or per_call")
+	f.DurationVar(&timeout, "request-timeout", 0, "limit of one request to it (default: the node's)")
+	f.StringVar(&spec.SecretRef, "secret", "", "`NAME` of a credential in the nodes' configuration")
+	f.Uint32Var(&spec.Pool.Size, "pool-size", 0, "connections that are kept (default: the node's)")
+	f.Uint32Var(&spec.Pool.MaxOverflow, "pool-overflow", 0, "connections beyond, closed after use")
+	f.BoolVar(&spec.Disabled, "disabled", false, "keep it, and send nothing to it")
+	f.StringArrayVar(&metadata, "meta", nil, "`KEY=VALUE` to store with it; may be given again")
+	f.Uint64Var(&ifRevision, "if-revision", 0, "replace the upstream, if it has this `REVISION`")
+	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions(
+		[]string{record.TransportHTTP, record.TransportSSE, record.TransportStdio}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// upstreamURL is the URL argument, which goes with every transport but stdio.
+func upstreamURL(cmd *cobra.Command, spec adminapi.UpstreamSpec, args []string) (string, error) {
+	stdio := spec.Transport == record.TransportStdio
+	switch {
+	case stdio && len(args) > 0:
+		return "", usageError(cmd, fmt.Errorf("a stdio upstream takes --command, not a URL"))
+	case stdio && spec.Command == "":
+		return "", usageError(cmd, fmt.Errorf("a stdio upstream needs --command"))
+	case stdio:
+		return "", nil
+	case len(args) == 0:
+		return "", usageError(cmd, fmt.Errorf("an upstream with transport %s needs a URL", spec.Transport))
+	}
+	return args[0], nil
+}
+
+func newUpstreamsListCommand(a *app) *cobra.Command {
+	var read readFlags
+	var pages pageFlags
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Short:   "List the MCP servers behind the gateway",
+		Example: `  mcpraft upstreams ls -o json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options, err := read.options(cmd)
+			if err != nil {
+				return err
+			}
+			r := &adminapi.UpstreamsRequest{ReadOptions: options, After: pages.after, Limit: pages.limit}
+			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
+				list, _, err := c.Upstreams(ctx, r)
+				if err != nil {
+					return err
+				}
+				return a.showPage(list.Next, list, func(p *page) {
+					var rows [][]string
+					for _, u := range list.Items {
+						rows = append(rows, []string{u.Alias, u.Transport, first(u.URL, u.Command), u.SessionMode, mark(u.Disabled, "disabled"), strconv.FormatUint(u.Revision, 10)})
+					}
+					p.table([]string{"NAME", "TRANSPORT", "TARGET", "SESSIONS", "STATE", "REVISION"}, rows)
+				})
+			})
+		},
+	}
+	pages.add(cmd, "NAME")
+	read.add(cmd)
+	return cmd
+}
+
+func newUpstreamsShowCommand(a *app) *cobra.Command {
+	var read readFlags
+	cmd := &cobra.Command{
+		Use:     "show NAME",
+		Short:   "Show one MCP server",
+		Example: `  mcpraft upstreams show search`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			options, err := read.options(cmd)
+			if err != nil {
+				return err
+			}
+			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
+				u, _, err := c.Upstream(ctx, &adminapi.UpstreamRequest{ReadOptions: options, Alias: args[0]})
+				if err != nil {
+					return err
+				}
+				return a.show(u, func(p *page) { p.fields(upstreamFields(u)...) })
+			})
+		},
+	}
+	read.add(cmd)
+	return cmd
+}
+
+func upstreamFields(u adminapi.Upstream) [][2]string {
+	timeout := "the node's default"
+	if u.RequestTimeout != 0 {
+		timeout = u.RequestTimeout.String()
+	}
+	pool := "the node's default"
+	if u.Pool.Size != 0 {
+		pool = fmt.Sprintf("%d, and %d beyond", u.Pool.Size, u.Pool.MaxOverflow)
+	}
+	return [][2]string{
+		{"name", u.Alias},
+		{"transport", u.Transport},
+		{"target", first(u.URL, u.Command)},
+		{"sessions", first(u.SessionMode, "the default of the transport")},
+		{"request timeout", timeout},
+		{"pool", pool},
+		{"secret", first(u.SecretRef, "-")},
+		{"disabled", yesNo(u.Disabled)},
+		{"metadata", first(joinPairs(u.Metadata), "-")},
+		{"created", stamp(u.Created)},
+		{"updated", stamp(u.Updated)},
+		{"revision", strconv.FormatUint(u.Revision, 10)},
+	}
+}
+
+func newUpstreamsRemoveCommand(a *app) *cobra.Command {
+	var ifRevision uint64
+	cmd := &cobra.Command{
+		Use:     "rm NAME",
+		Short:   "Remove an MCP server",
+		Example: `  mcpraft upstreams rm search`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r := &adminapi.RemoveUpstreamRequest{WriteOptions: onceKey(), Alias: args[0]}
+			r.IfMatch = ifRevision
+			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
+				receipt, info, err := c.RemoveUpstream(ctx, r)
+				if err != nil {
+					return err
+				}
+				done := upstreamChange{args[0], changeOf(receipt, info)}
+				return a.show(done, func(p *page) { p.line("removed upstream %s  index %d", args[0], done.Index) })
+			})
+		},
+	}
+	cmd.Flags().Uint64Var(&ifRevision, "if-revision", 0, "only if the upstream has this `REVISION`")
+	return cmd
+}

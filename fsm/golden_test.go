@@ -1,0 +1,382 @@
+package fsm
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
+)
+
+// goldenCommands has one of each kind, with every field set.
+func goldenCommands() []Command {
+	p := record.Principal{Issuer: "https://idp.example", Subject: "alice"}
+	return []Command{
+		&EpochStart{Node: "node-1", Process: testID(0x11), Binary: "1.0.0", Supports: 1},
+		&InitCluster{ID: testID(0xc1), Name: "prod", Timeline: record.Timeline{Number: 1, Salt: 0x5f3a90c1}},
+		&SetClusterVersion{Version: 1},
+		&OpenProducer{ID: testID(0x21), Node: "node-1"},
+		&CloseProducers{IDs: []record.ID{testID(0x21), testID(0x22)}},
+		&DigestCheck{At: 900, Digest: record.Digest{1, 2, 3}},
+		&PutMember{Member: record.Member{
+			Node: "node-1", Disk: testID(0x31), Process: testID(0x11), PeerAddr: "10.0.0.1:7442",
+			AdminAddr: "10.0.0.1:7441", MCPAddr: "10.0.0.1:7440", Binary: "1.0.0", Supports: 1,
+		}},
+		&RemoveMember{Node: "node-1", Disk: testID(0x31)},
+		&AcquireClaim{Claim: record.Claim{Name: "archiver", Node: "node-1", Process: testID(0x11)}, Replaces: 7},
+		&ReleaseClaim{Name: "archiver", Token: 8},
+		&RegisterEntry{Entry: record.Entry{
+			Type: record.TypeTool, Key: "search", Metadata: map[string]string{"b": "2", "a": "1"},
+			OwnerNode: "node-1", Location: "https://tools.example/search", Principal: p,
+		}, IfRevision: 5},
+		&UnregisterEntry{Type: record.TypeTool, Key: "search", IfRevision: 5},
+		&CreateSession{Session: testSession(1, p), Evict: "session-0"},
+		&MoveSession{ID: "session-1", To: record.Suspended, ByAdmin: true, Reason: "abuse", IfRevision: 5},
+		&TouchSessions{Touches: []Touch{{ID: "session-1", LastActive: 1 << 40}, {ID: "session-2", LastActive: 2 << 40}}},
+		&ExpireSessions{Candidates: []Expiry{{ID: "session-1", SeenLastActive: 1 << 40}}},
+		&PurgeSessions{IDs: []string{"session-1"}},
+		&UpdateSession{ID: "session-1", OwnerNode: new("node-2"), Metadata: &map[string]string{"tier": "gold"}, IfRevision: 5},
+		&PutSessionSettings{Settings: record.DefaultSessionSettings()},
+		&PutUpstream{Upstream: record.Upstream{
+			Alias: "github", Transport: "http", URL: "https://mcp.example/github", SessionMode: "shared",
+			RequestTimeout: 30_000, SecretRef: "github", Pool: record.Pool{Size: 4, MaxOverflow: 2, KeepAlive: 60_000, Timeout: 1000},
+			Metadata: map[string]string{"team": "tools"},
+		}, IfRevision: 5},
+		&RemoveUpstream{Alias: "github", IfRevision: 5},
+		&SweepIdempotency{Keys: []IdempotencyID{{1}, {2}}},
+	}
+}
+
+func goldenProposal(c Command) Proposal {
+	p := Proposal{
+		Actor: record.Principal{Issuer: "https://idp.example", Subject: "alice"}, RequestID: "req-1",
+		Producer: testID(0x21), Sequence: 42, Acked: 40, Term: 3,
+		Idempotency: &Idempotency{Route: "PUT /v1/registry/{type}/{key}", Key: "k-1", Hash: [32]byte{0xaa}}, Command: c,
+	}
+	if !kinds[c.kind()].clusterWide {
+		p.Scope = 7
+	}
+	return p
+}
+
+// golden compares data with the file of that name. `go test ./fsm -rewrite`
+// writes the files; a change of one is a change of a format that is for ever.
+func golden(t *testing.T, name string, data []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name+".hex")
+	got := hexLines(data)
+	if flag.Lookup("rewrite").Value.String() == "true" {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is now\n%sand was\n%s", name, got, want)
+	}
+}
+
+func hexLines(data []byte) string {
+	var b strings.Builder
+	for len(data) > 0 {
+		n := min(len(data), 32)
+		b.WriteString(hex.EncodeToString(data[:n]) + "\n")
+		data = data[n:]
+	}
+	return b.String()
+}
+
+// documented checks that a page of docs/format shows the bytes.
+func documented(t *testing.T, page string, data []byte) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "docs", "format", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), hexLines(data)) {
+		t.Errorf("docs/format/%s does not show\n%s", page, hexLines(data))
+	}
+}
+
+func TestGoldenCommands(t *testing.T) {
+	seen := make(map[kind]bool)
+	for _, c := range goldenCommands() {
+		seen[c.kind()] = true
+		p := goldenProposal(c)
+		data, err := EncodeProposal(&p)
+		if err != nil {
+			t.Fatalf("%s: %v", CommandName(c), err)
+		}
+		golden(t, fmt.Sprintf("%02d-%s", c.kind(), CommandName(c)), data)
+		back, err := DecodeProposal(data)
+		if err != nil {
+			t.Fatalf("%s: %v", CommandName(c), err)
+		}
+		again, err := EncodeProposal(&back)
+		if err != nil || string(again) != string(data) {
+			t.Errorf("%s does not survive decoding: %v", CommandName(c), err)
+		}
+	}
+	for k := range kinds {
+		if kind(k).known() && !seen[kind(k)] {
+			t.Errorf("command %d has no golden bytes", k)
+		}
+	}
+}
+
+func goldenEnvelope(t testing.TB) []byte {
+	data, err := (&Envelope{Time: 1_700_000_000_000 << 16, Proposals: []Proposal{
+		goldenProposal(&UnregisterEntry{Type: record.TypeTool, Key: "search"}),
+		{Actor: testActor, Command: &SetClusterVersion{Version: 1}},
+	}}).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestGoldenEnvelope(t *testing.T) {
+	data := goldenEnvelope(t)
+	golden(t, "envelope", data)
+	documented(t, "envelope.md", data)
+	e, err := DecodeEnvelope(data)
+	if err != nil || len(e.Proposals) != 2 || e.Time != 1_700_000_000_000<<16 {
+		t.Errorf("decoded as %+v, %v", e, err)
+	}
+}
+
+// TestGoldenState pins every key and value of a small state, its digest, and its
+// snapshot stream.
+func TestGoldenState(t *testing.T) {
+	m := openTest(t, vfs.NewMem())
+	defer closeTest(t, m)
+	var proposals []Proposal
+	for _, c := range goldenCommands() {
+		switch c := c.(type) {
+		case *RegisterEntry:
+			c.IfRevision = 0
+		case *PutUpstream:
+			c.IfRevision = 0
+		case *AcquireClaim:
+			c.Replaces = 0
+		case *CloseProducers, *RemoveMember, *ReleaseClaim, *UnregisterEntry, *RemoveUpstream, *SetClusterVersion:
+			continue
+		}
+		p := goldenProposal(c)
+		p.Scope, p.Idempotency, p.Term, p.Acked = 0, nil, 0, 0
+		p.Producer, p.Sequence = record.ID{}, 0
+		if c.kind() == kindRegisterEntry {
+			p = goldenProposal(c)
+			p.Term = 0
+		}
+		proposals = append(proposals, p)
+	}
+	entry := envelopeEntry(t, 5, 1_700_000_000_000<<16, proposals...)
+	results, err := m.Apply([]Entry{{Index: 4, Term: 1, Kind: EntryConfiguration, Data: []byte("voters")}, entry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for i, o := range results[1] {
+		fmt.Fprintf(&b, "%s: %s\n", CommandName(proposals[i].Command), outcomeLine(o))
+	}
+	for _, p := range dump(t, m) {
+		fmt.Fprintf(&b, "%x %q\n  %x\n", p.key[:2], p.key[2:], p.value)
+	}
+	fmt.Fprintf(&b, "digest %v\n", m.Meta().Digest)
+	golden(t, "state", []byte(b.String()))
+
+	s := snapshotBytes(t, m)
+	golden(t, "snapshot", s)
+	empty := openTest(t, vfs.NewMem())
+	defer closeTest(t, empty)
+	documented(t, "snapshot.md", snapshotBytes(t, empty))
+}
+
+func TestGoldenKeys(t *testing.T) {
+	s := testSession(1, testActor)
+	text, err := os.ReadFile("../docs/format/keys.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range append([][]byte{
+		entryKey(7, record.TypeTool, "search"),
+		sessions.key(7, &s),
+		packKey(testID(0x21), 5),
+		sessionCountOfKey(7, testActor),
+	}, sessions.indexes(7, &s)...) {
+		if !strings.Contains(string(text), hex.EncodeToString(key)) {
+			t.Errorf("docs/format/keys.md does not show the key %x (%q)", key, key)
+		}
+	}
+	for id := range 256 {
+		if name := tableID(id); strings.Contains(string(text), fmt.Sprintf("| `%02x` |", id)) != isTable(name) {
+			t.Errorf("docs/format/keys.md and keys.go disagree on table %02x", id)
+		}
+	}
+}
+
+func isTable(id tableID) bool {
+	switch id {
+	case tableMeta, tableEpoch, tableMember, tableClaim, tableEntry, tableSessionEntryCount, tableUpstream,
+		tableSession, tableSessionByUser, tableSessionByClient, tableSessionByState, tableSessionByOwner,
+		tableSessionSettings, tableSessionCount, tableSessionCountByUser,
+		tableProducer, tableIdempotency, tableIdempotencyByExpiry, tableIdempotencyCount, tableIdempotencyCountByUser,
+		tableWindow, tableProducerOfNode, tableLocal:
+		return true
+	}
+	return false
+}
+
+func TestCommandTableIsDocumented(t *testing.T) {
+	const begin, end = "<!-- commands -->\n", "<!-- /commands -->"
+	text, err := os.ReadFile("../docs/commands.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(text), begin)
+	table, behind, ok := strings.Cut(rest, end)
+	if flag.Lookup("rewrite").Value.String() == "true" {
+		table = "\n" + CommandTable() + "\n"
+		if err := os.WriteFile("../docs/commands.md", []byte(before+begin+table+end+behind), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !ok || strings.TrimSpace(table) != strings.TrimSpace(CommandTable()) {
+		t.Errorf("docs/commands.md differs from the commands; it should hold\n%s", CommandTable())
+	}
+}
+
+func TestDecodingIsStrict(t *testing.T) {
+	valid := goldenEnvelope(t)
+	p := goldenProposal(&UnregisterEntry{Type: record.TypeTool, Key: "search"})
+	proposal, err := EncodeProposal(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := map[string][]byte{
+		"nothing":              nil,
+		"another format":       append([]byte{2}, valid[1:]...),
+		"what follows":         append(append([]byte{}, valid...), 0),
+		"a cut":                valid[:len(valid)-1],
+		"a long head":          {1, 0x98, 2, 0, 0x80},
+		"an array of three":    {1, 0x83, 0, 0x80, 0},
+		"too many commands":    {1, 0x82, 0, 0x99, 0x04, 0x01},
+		"a text for a stamp":   {1, 0x82, 0x60, 0x80},
+		"an indefinite length": {1, 0x82, 0, 0x9f, 0xff},
+		"too many bytes":       make([]byte, MaxEnvelopeBytes+1),
+	}
+	for name, data := range refused {
+		if e, err := DecodeEnvelope(data); err == nil {
+			t.Errorf("%s is accepted as %+v", name, e)
+		}
+	}
+	if _, err := DecodeProposal(append(proposal, 0)); err == nil {
+		t.Error("a proposal with a byte behind it is accepted")
+	}
+	for _, big := range []int{MaxEnvelopeCommands + 1, 2} {
+		encoded := make([][]byte, big)
+		encoded[0] = make([]byte, MaxEnvelopeBytes/big*2)
+		if _, err := AppendEnvelope(0, encoded); big > 2 && fault.Of(err) != fault.TooLarge {
+			t.Errorf("%d commands: %v", big, err)
+		}
+	}
+	if _, err := AppendEnvelope(0, [][]byte{make([]byte, MaxProposalBytes)}); err != nil {
+		t.Errorf("one command of the largest size: %v", err)
+	}
+	if _, err := AppendEnvelope(0, [][]byte{make([]byte, MaxProposalBytes+1)}); fault.Of(err) != fault.TooLarge {
+		t.Errorf("one command above the largest size: %v", err)
+	}
+	invalid := Envelope{Proposals: []Proposal{p, {Actor: testActor, Command: &SetClusterVersion{}}}}
+	if _, err := invalid.Encode(); err == nil || !strings.Contains(err.Error(), "command 1 of the envelope") {
+		t.Errorf("a mistake is reported as %v", err)
+	}
+	data, err := AppendEnvelope(0, [][]byte{proposal, encodeUnchecked(t, &invalid.Proposals[1])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DecodeEnvelope(data); err == nil || !strings.Contains(err.Error(), "command 1 of the envelope") {
+		t.Errorf("a mistake is reported as %v", err)
+	}
+}
+
+// FuzzDecodeEnvelope: what decodes encodes again, to something that decodes to
+// the same.
+func FuzzDecodeEnvelope(f *testing.F) {
+	f.Add(goldenEnvelope(f))
+	for _, c := range goldenCommands() {
+		data, err := (&Envelope{Time: 1, Proposals: []Proposal{goldenProposal(c)}}).Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := DecodeEnvelope(data)
+		if err != nil {
+			return
+		}
+		first, err := e.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err = DecodeEnvelope(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := e.Encode()
+		if err != nil || string(first) != string(second) {
+			t.Errorf("%x encodes as %x, %v", first, second, err)
+		}
+	})
+}
+
+// FuzzDecodeProposal: the same for one proposal; and a machine that applies it
+// neither faults nor loses its digest.
+func FuzzDecodeProposal(f *testing.F) {
+	for _, c := range goldenCommands() {
+		p := goldenProposal(c)
+		data, err := EncodeProposal(&p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := DecodeProposal(data)
+		if err != nil {
+			return
+		}
+		first, err := EncodeProposal(&p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, ok := p.Command.(*SetClusterVersion); ok && c.Version > MaxVersion {
+			return // faults, as it should
+		}
+		m := newTest(t)
+		p.Producer, p.Sequence, p.Acked, p.Term = record.ID{}, 0, 0, 0
+		applyAll(t, m, p)
+		checkDigest(t, m)
+		checkCounters(t, m)
+		if p, err = DecodeProposal(first); err != nil {
+			t.Fatal(err)
+		}
+		if second, err := EncodeProposal(&p); err != nil || string(first) != string(second) {
+			t.Errorf("%x encodes as %x, %v", first, second, err)
+		}
+	})
+}

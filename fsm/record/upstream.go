@@ -1,0 +1,111 @@
+package record
+
+import (
+	"net/url"
+	"time"
+)
+
+// Transports of an upstream.
+const (
+	TransportHTTP  = "http"  // streamable HTTP
+	TransportSSE   = "sse"   // HTTP+SSE of 2024-11-05
+	TransportStdio = "stdio" // a child process, by the name of a command in the node's configuration
+)
+
+// Session modes of an upstream: who shares an upstream session.
+var sessionModes = []string{"", "shared", "per_principal", "per_session", "per_call"}
+
+// A Pool bounds the connections to one upstream: at most Size are kept, at most
+// MaxOverflow more are opened and closed on return, a caller waits Timeout for
+// one, an idle one lives KeepAlive. Zero means the default of server/upstream.
+type Pool struct {
+	Size        uint32 `cbor:"1,keyasint,omitempty"`
+	MaxOverflow uint32 `cbor:"2,keyasint,omitempty"`
+	KeepAlive   uint64 `cbor:"3,keyasint,omitempty"` // ms
+	Timeout     uint64 `cbor:"4,keyasint,omitempty"` // ms
+}
+
+// An Upstream is an MCP server registered with the cluster. It says how to
+// reach it; connections are never replicated.
+type Upstream struct {
+	Alias          string            `cbor:"1,keyasint"` // [a-z0-9][a-z0-9-]{0,15}
+	Transport      string            `cbor:"2,keyasint"`
+	URL            string            `cbor:"3,keyasint,omitempty"` // http and sse
+	Command        string            `cbor:"4,keyasint,omitempty"` // stdio: a name, never an argv
+	SessionMode    string            `cbor:"5,keyasint,omitempty"` // "", shared, per_principal, per_session, per_call
+	RequestTimeout uint64            `cbor:"6,keyasint,omitempty"` // ms; 0 means the node's default
+	SecretRef      string            `cbor:"7,keyasint,omitempty"` // name of a credential in the node's configuration
+	Pool           Pool              `cbor:"8,keyasint"`
+	Disabled       bool              `cbor:"9,keyasint,omitempty"`
+	Metadata       map[string]string `cbor:"10,keyasint,omitempty"`
+	Created        LogTime           `cbor:"11,keyasint,omitempty"` // set when applied
+	Updated        LogTime           `cbor:"12,keyasint,omitempty"` // set when applied
+	Revision       uint64            `cbor:"13,keyasint,omitempty"` // set when applied
+}
+
+// Validate reports every mistake of u.
+func (u *Upstream) Validate() error {
+	p := problems{noun: "upstream"}
+	p.name("alias", u.Alias, MaxAlias)
+	switch u.Transport {
+	case TransportHTTP, TransportSSE:
+		p.httpURL("url", u.URL)
+		if u.Command != "" {
+			p.add("command", "is for transport stdio, this one is %s", u.Transport)
+		}
+	case TransportStdio:
+		p.name("command", u.Command, MaxName)
+		if u.URL != "" {
+			p.add("url", "is for transports http and sse, this one is stdio")
+		}
+	default:
+		p.add("transport", "%q is not one of http, sse, stdio", u.Transport)
+	}
+	if !contains(sessionModes, u.SessionMode) {
+		p.add("session_mode", "%q is not one of shared, per_principal, per_session, per_call", u.SessionMode)
+	}
+	hour := uint64(time.Hour / time.Millisecond)
+	if u.RequestTimeout > hour {
+		p.add("request_timeout", "%d ms is above one hour", u.RequestTimeout)
+	}
+	if u.Pool.Size > 1024 || u.Pool.MaxOverflow > 1024 {
+		p.add("pool", "size %d and max_overflow %d must be at most 1024", u.Pool.Size, u.Pool.MaxOverflow)
+	}
+	if u.Pool.KeepAlive > hour || u.Pool.Timeout > hour {
+		p.add("pool", "keep_alive and timeout must be at most one hour")
+	}
+	if u.SecretRef != "" {
+		p.name("secret_ref", u.SecretRef, MaxName)
+	}
+	p.metadata("metadata", u.Metadata)
+	return p.err()
+}
+
+func (p *problems) httpURL(field, s string) {
+	p.text(field, s, MaxURL, true)
+	if s == "" {
+		return
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		p.add(field, "does not parse as a URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		p.add(field, "scheme %q is not http or https", u.Scheme)
+	case u.Host == "":
+		p.add(field, "has no host")
+	case u.User != nil:
+		p.add(field, "carries credentials; use secret_ref")
+	case u.Fragment != "":
+		p.add(field, "carries a fragment")
+	}
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,97 @@
+package admin
+
+import (
+	"context"
+
+	"github.com/mcpraft/mcpraft/fsm"
+	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/server/adminapi"
+)
+
+func (a *API) putUpstream(ctx context.Context, c *call, r *adminapi.PutUpstreamRequest) (adminapi.Receipt, adminapi.Info, error) {
+	if r.RequestTimeout < 0 || r.Pool.KeepAlive < 0 || r.Pool.Timeout < 0 {
+		return adminapi.Receipt{}, adminapi.Info{}, fault.New(fault.Invalid, "upstream is not valid: a duration is negative")
+	}
+	return a.write(ctx, c, r.WriteOptions, r, &fsm.PutUpstream{
+		Upstream: record.Upstream{
+			Alias:          r.Alias,
+			Transport:      r.Transport,
+			URL:            r.URL,
+			Command:        r.Command,
+			SessionMode:    r.SessionMode,
+			RequestTimeout: uint64(r.RequestTimeout),
+			SecretRef:      r.SecretRef,
+			Pool: record.Pool{
+				Size:        r.Pool.Size,
+				MaxOverflow: r.Pool.MaxOverflow,
+				KeepAlive:   uint64(r.Pool.KeepAlive),
+				Timeout:     uint64(r.Pool.Timeout),
+			},
+			Disabled: r.Disabled,
+			Metadata: r.Metadata,
+		},
+		IfRevision: r.IfMatch,
+	})
+}
+
+func (a *API) removeUpstream(ctx context.Context, c *call, r *adminapi.RemoveUpstreamRequest) (adminapi.Receipt, adminapi.Info, error) {
+	return a.writeUnversioned(ctx, c, r.WriteOptions, r, &fsm.RemoveUpstream{Alias: r.Alias, IfRevision: r.IfMatch})
+}
+
+func (a *API) upstream(ctx context.Context, _ *call, r *adminapi.UpstreamRequest) (adminapi.Upstream, adminapi.Info, error) {
+	view, info, err := a.view(ctx, r.ReadOptions, adminapi.Linearizable)
+	if err != nil {
+		return adminapi.Upstream{}, info, err
+	}
+	defer view.Close()
+	u, err := view.Upstream(0, r.Alias)
+	if err != nil {
+		return adminapi.Upstream{}, info, err
+	}
+	info.Revision = u.Revision
+	return upstreamOf(&u), info, nil
+}
+
+func (a *API) upstreams(ctx context.Context, _ *call, r *adminapi.UpstreamsRequest) (adminapi.Page[adminapi.Upstream], adminapi.Info, error) {
+	var none adminapi.Page[adminapi.Upstream]
+	limit, err := pageLimit(r.Limit)
+	if err != nil {
+		return none, adminapi.Info{}, err
+	}
+	view, info, err := a.view(ctx, r.ReadOptions, adminapi.Bounded)
+	if err != nil {
+		return none, info, err
+	}
+	defer view.Close()
+	page, err := collect(view.Upstreams(0, r.After), limit, 0, upstreamSize, upstreamOf,
+		func(u *record.Upstream) string { return u.Alias })
+	return page, info, err
+}
+
+func upstreamSize(u *record.Upstream) int { return 512 + len(u.URL) + metadataSize(u.Metadata) }
+
+func upstreamOf(u *record.Upstream) adminapi.Upstream {
+	return adminapi.Upstream{
+		Alias: u.Alias,
+		UpstreamSpec: adminapi.UpstreamSpec{
+			Transport:      u.Transport,
+			URL:            u.URL,
+			Command:        u.Command,
+			SessionMode:    u.SessionMode,
+			RequestTimeout: adminapi.Duration(u.RequestTimeout),
+			SecretRef:      u.SecretRef,
+			Pool: adminapi.Pool{
+				Size:        u.Pool.Size,
+				MaxOverflow: u.Pool.MaxOverflow,
+				KeepAlive:   adminapi.Duration(u.Pool.KeepAlive),
+				Timeout:     adminapi.Duration(u.Pool.Timeout),
+			},
+			Disabled: u.Disabled,
+			Metadata: u.Metadata,
+		},
+		Created:  adminapi.TimeOf(u.Created.Time()),
+		Updated:  adminapi.TimeOf(u.Updated.Time()),
+		Revision: u.Revision,
+	}
+}

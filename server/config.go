@@ -1,0 +1,68 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/raftnode"
+	"github.com/mcpraft/mcpraft/server/admin"
+)
+
+// DefaultDrain is how long a stop waits for what was taken.
+const DefaultDrain = 20 * time.Second
+
+// Config is what a process is made of. Listeners are handed in open and are
+// closed by Run.
+type Config struct {
+	// Node is the node of the cluster. Fatal, Metrics and Logger are filled in.
+	Node raftnode.Config
+
+	Admin    net.Listener // of the admin API, metrics and health
+	AdminTLS *tls.Config  // nil: plain text, for loopback or behind a proxy
+	MCP      net.Listener // of the MCP front
+	MCPTLS   *tls.Config  // nil: plain text, for loopback or behind a proxy
+
+	Authenticator admin.Authenticator     // who may use the admin API
+	Seed          *record.SessionSettings // first session settings of a cluster that this node forms; nil: the defaults
+	Drain         time.Duration           // how long a stop waits for what was taken; 0 means DefaultDrain
+	MemoryLimit   int64                   // bytes that the Go runtime aims to stay below; 0: GOMEMLIMIT, else a share of the machine; below 0: leave it alone
+	Logger        *slog.Logger            // nil means discard
+}
+
+// Validate reports every mistake in c beside those of c.Node.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Admin == nil {
+		errs = append(errs, errors.New("admin: no listener"))
+	}
+	if c.MCP == nil {
+		errs = append(errs, errors.New("mcp: no listener"))
+	}
+	if c.Authenticator == nil {
+		errs = append(errs, errors.New("authenticator: missing; the admin API is never open to everybody"))
+	}
+	if c.Drain < 0 {
+		errs = append(errs, fmt.Errorf("drain: %v is negative", c.Drain))
+	}
+	if c.Seed != nil {
+		if err := c.Seed.Validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Drain == 0 {
+		c.Drain = DefaultDrain
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

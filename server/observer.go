@@ -1,0 +1,89 @@
+package server
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/mcpraft/mcpraft/raftnode"
+	"github.com/mcpraft/mcpraft/server/adminapi"
+)
+
+// statusOf is a node's account of itself as the admin API shows it.
+func statusOf(node *raftnode.Node, started time.Time) adminapi.Status {
+	s := node.Status()
+	status := adminapi.Status{
+		Node:           s.Node,
+		ClusterName:    s.Cluster,
+		ClusterVersion: s.ClusterVersion,
+		Role:           s.Role,
+		Leader:         s.Leader,
+		Term:           s.Term,
+		Applied:        s.AppliedIndex,
+		Committed:      s.CommitIndex,
+		LastLog:        s.LastIndex,
+		Durable:        s.DurableIndex,
+		Revision:       s.Revision,
+		LogTime:        adminapi.TimeOf(s.LogTime.Time()),
+		Digest:         s.Digest.String(),
+		Staleness:      -1,
+		Ready:          s.Ready,
+		DiskBytes:      node.Storage().DiskBytes,
+		Started:        adminapi.TimeOf(started),
+		Disk:           s.Disk.String(),
+		Process:        s.Process.String(),
+		Alarms:         alarmTexts(s.Alarms),
+	}
+	if !s.ClusterID.IsZero() {
+		status.ClusterID = s.ClusterID.String()
+	}
+	if s.Staleness != math.MaxInt64 {
+		status.Staleness = adminapi.DurationOf(s.Staleness + time.Millisecond - 1)
+	}
+	return status
+}
+
+func alarmTexts(alarms []raftnode.Alarm) []string {
+	var list []string
+	for _, a := range alarms {
+		list = append(list, a.Name+": "+a.Message)
+	}
+	return list
+}
+
+// Checks are the parts of a health probe; see admin.Observer.
+func (s *Server) Checks(probe string) []adminapi.Check {
+	health := s.node.Health()
+	switch probe {
+	case adminapi.Livez:
+		return []adminapi.Check{check("process", s.fatalError()), check("node", health.Live)}
+	case adminapi.Startupz:
+		c := check("started", health.Ready)
+		c.OK = s.wasReady.Load() || c.OK
+		return []adminapi.Check{c}
+	default:
+		drain := adminapi.Check{Name: "accepting", OK: !s.draining.Load()}
+		if !drain.OK {
+			drain.Detail = "this node is stopping"
+		}
+		return []adminapi.Check{drain, check("node", health.Live), check("replica", health.Ready)}
+	}
+}
+
+func check(name string, err error) adminapi.Check {
+	if err == nil {
+		return adminapi.Check{Name: name, OK: true}
+	}
+	return adminapi.Check{Name: name, Detail: err.Error()}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte("{}")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}

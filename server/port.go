@@ -1,0 +1,147 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/server/adminapi"
+)
+
+// Timeouts of an HTTP connection. A request's own deadline is that of its route.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = 90 * time.Second
+	acceptPause   = 50 * time.Millisecond // after an error of Accept, such as too many open files
+)
+
+// A port is one listener with the HTTP server on it. The server may be restarted
+// by its supervisor; the listener lives as long as the process, so that nobody
+// else can take its address meanwhile.
+type port struct {
+	name     string
+	listener net.Listener
+	handler  http.Handler
+	log      *slog.Logger
+	conns    chan net.Conn // accepted, not yet taken by the HTTP server
+
+	mu       sync.Mutex   // guards what follows
+	server   *http.Server // of the current life; nil between two
+	draining bool
+}
+
+func newPort(name string, l net.Listener, t *tls.Config, h http.Handler, log *slog.Logger) *port {
+	if t != nil {
+		l = tls.NewListener(l, t)
+	}
+	return &port{name: name, listener: l, handler: h, log: log, conns: make(chan net.Conn)}
+}
+
+// accept hands connections to whichever server runs, until ctx ends or the port
+// is drained; then it closes the listener.
+func (p *port) accept(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { p.listener.Close() })
+	defer stop()
+	for {
+		nc, err := p.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			p.log.Warn("accept", "port", p.name, "err", err)
+			select {
+			case <-time.After(acceptPause):
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case p.conns <- nc:
+		case <-ctx.Done():
+			nc.Close()
+			return
+		}
+	}
+}
+
+// serve is one life of the HTTP server. When ctx ends its connections are cut:
+// draining comes before.
+func (p *port) serve(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           p.handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    adminapi.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	p.mu.Lock()
+	p.server = server
+	p.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	err := server.Serve(&handedListener{port: p, closed: make(chan struct{})})
+	if errors.Is(err, http.ErrServerClosed) {
+		<-ctx.Done() // drained: nothing more to do in this life
+		return nil
+	}
+	return err
+}
+
+// drain closes the listener and lets the requests that run finish until ctx ends.
+func (p *port) drain(ctx context.Context) {
+	p.listener.Close()
+	p.mu.Lock()
+	server := p.server
+	p.draining = true
+	p.mu.Unlock()
+	if server == nil {
+		return
+	}
+	if err := server.Shutdown(ctx); err != nil {
+		p.log.Warn("connections were cut", "port", p.name, "err", err)
+	}
+}
+
+// handedListener is the listener of one life of the HTTP server.
+type handedListener struct {
+	port   *port
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *handedListener) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.port.conns:
+		return nc, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *handedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *handedListener) Addr() net.Addr { return l.port.listener.Addr() }
+
+// noFront answers the MCP port as long as there is no MCP front behind it.
+type noFront struct{}
+
+func (noFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := fault.New(fault.NotFound, "this version of mcpraft has no MCP front: nothing is served at %s", r.URL.EscapedPath()).
+		WithHint("the admin API is at the admin address of this node: mcpraft status")
+	body := adminapi.ErrorBody{Error: adminapi.ErrorOf(e, "")}
+	writeJSON(w, e.Kind.Status(), body)
+}

@@ -1,0 +1,216 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/internal/supervise"
+	"github.com/mcpraft/mcpraft/raftnode"
+	"github.com/mcpraft/mcpraft/server/admin"
+	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/session"
+)
+
+// ErrFatal marks the error of a Run that ended because this process must not go
+// on. The process should exit with a code that says so; a supervisor of the
+// operating system may start it again.
+var ErrFatal = errors.New("this process must not go on")
+
+// abandonNode is how long a stop after a fatal error waits for the node: it may
+// hang on the very disk that failed.
+const abandonNode = 5 * time.Second
+
+// A Server is one process. New opens the node, Run serves until its context ends.
+type Server struct {
+	c        Config
+	log      *slog.Logger
+	started  time.Time
+	registry *prometheus.Registry
+	node     *raftnode.Node
+	activity *session.Activity
+	api      *admin.API
+	tree     *supervise.Supervisor
+	admin    *port
+	mcp      *port
+
+	draining atomic.Bool
+	wasReady atomic.Bool // at any time: start-up is over
+	once     sync.Once   // guards failure
+	failure  error       // why this process must not go on
+	failed   chan struct{}
+}
+
+// New checks c, opens the node and builds what runs on top of it. ctx bounds this
+// only. When it fails it has closed the listeners of c and all else that was
+// opened; when it succeeds, Run must be called.
+func New(ctx context.Context, c Config) (*Server, error) {
+	if err := c.Validate(); err != nil {
+		return nil, errors.Join(fault.New(fault.Invalid, "server configuration: %w", err), c.close())
+	}
+	c = c.withDefaults()
+	limitMemory(c.MemoryLimit, c.Logger)
+	s := &Server{
+		c:        c,
+		log:      c.Logger,
+		started:  time.Now(),
+		registry: prometheus.NewRegistry(),
+		failed:   make(chan struct{}),
+	}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	c.Node.Fatal = s.fatal
+	c.Node.Metrics = raftnode.NewMetrics(s.registry)
+	c.Node.Logger = c.Logger
+	node, err := raftnode.Start(ctx, c.Node)
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	s.node = node
+	if err := s.build(); err != nil {
+		return nil, errors.Join(err, node.Close(), c.close())
+	}
+	return s, nil
+}
+
+// close frees the listeners of a server that is never run.
+func (c *Config) close() error {
+	var errs []error
+	if c.Admin != nil {
+		errs = append(errs, c.Admin.Close())
+	}
+	if c.MCP != nil {
+		errs = append(errs, c.MCP.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// build makes everything above the node; it starts nothing but the leader's
+// duties, which the node runs.
+func (s *Server) build() (err error) {
+	self := record.Principal{Issuer: "node", Subject: s.c.Node.Node}
+	s.activity = session.NewActivity(session.ActivityConfig{Proposer: s.node, Actor: self, Logger: s.log})
+	expiry := session.NewExpiry(session.ExpiryConfig{Replica: s.node, Actor: self, Metrics: session.NewMetrics(s.registry)})
+	s.node.Duty("session expiry", expiry.Run)
+	if s.c.Seed != nil {
+		sow := &seed{node: s.node, actor: self, name: s.c.Node.Node, process: s.node.Status().Process, settings: *s.c.Seed}
+		s.node.Duty("seed", sow.run)
+	}
+	s.registry.MustRegister(newCollector(s.node, s.c.Node.Binary, s.started))
+	s.api, err = admin.New(admin.Config{
+		Replica:       s.node,
+		Membership:    membership{s.node},
+		Observer:      s,
+		Workers:       s.workers,
+		Authenticator: s.c.Authenticator,
+		Registerer:    s.registry,
+		Gatherer:      s.registry,
+		Logger:        s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.admin = newPort("admin", s.c.Admin, s.c.AdminTLS, s.api, s.log)
+	s.mcp = newPort("mcp", s.c.MCP, s.c.MCPTLS, noFront{}, s.log)
+	s.tree = s.supervision()
+	return nil
+}
+
+// Ready waits until the node takes reads and writes, ctx ends or Run is over. It
+// may be called while Run runs.
+func (s *Server) Ready(ctx context.Context) error {
+	if err := s.node.Ready(ctx); err != nil {
+		return err
+	}
+	s.wasReady.Store(true)
+	return nil
+}
+
+// Status is what the node knows of itself; it asks nobody.
+func (s *Server) Status() adminapi.Status { return statusOf(s.node, s.started) }
+
+// Activity is where the MCP front notes that sessions are used.
+func (s *Server) Activity() *session.Activity { return s.activity }
+
+// Run serves until ctx ends and then stops in the order that the package comment
+// gives. It returns nil after such a stop, an error that is ErrFatal when the node
+// failed, and that of the supervision tree when it gave up. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var ports sync.WaitGroup
+	ports.Go(func() { s.admin.accept(base) })
+	ports.Go(func() { s.mcp.accept(base) })
+	var treeErr error
+	tree := make(chan struct{})
+	go func() { // waited for below, through tree
+		defer close(tree)
+		treeErr = s.tree.Run(base)
+	}()
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping", "drain", s.c.Drain.String())
+		s.drain()
+	case <-s.failed:
+	case <-tree:
+	}
+	stop()
+	<-tree
+	ports.Wait()
+	return errors.Join(s.fatalError(), treeErr, s.closeNode())
+}
+
+// drain finishes what was taken and takes nothing new.
+func (s *Server) drain() {
+	s.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), s.c.Drain)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.admin.drain(ctx) })
+	wg.Go(func() { s.mcp.drain(ctx) })
+	wg.Go(func() { s.api.Shutdown(ctx) })
+	wg.Wait()
+}
+
+// fatal is the node's word that this process must not go on.
+func (s *Server) fatal(err error) {
+	s.once.Do(func() {
+		s.failure = fmt.Errorf("%w: %w", ErrFatal, err)
+		s.log.Error("fatal", "err", err)
+		close(s.failed)
+	})
+}
+
+func (s *Server) fatalError() error {
+	select {
+	case <-s.failed:
+		return s.failure
+	default:
+		return nil
+	}
+}
+
+// closeNode closes the node. After a fatal error that may take for ever, so it is
+// left behind then: the process ends.
+func (s *Server) closeNode() error {
+	closed := make(chan error, 1)
+	go func() { closed <- s.node.Close() }()
+	if s.fatalError() == nil {
+		return <-closed
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(abandonNode):
+		s.log.Error("the node does not close; leaving it behind", "after", abandonNode.String())
+		return nil
+	}
+}
