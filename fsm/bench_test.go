@@ -38,7 +38,7 @@ func BenchmarkApply(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer m.Close()
-	const existing = 200_000
+	const existing = 1_000_000
 	accepted(b, m, &PutSessionSettings{Settings: benchSettings()})
 	fill(b, m, existing)
 	sequence, next := uint64(0), existing

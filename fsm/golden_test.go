@@ -70,8 +70,12 @@ func goldenProposal(c Command) Proposal {
 // writes the files; a change of one is a change of a format that is for ever.
 func golden(t *testing.T, name string, data []byte) {
 	t.Helper()
-	path := filepath.Join("testdata", "golden", name+".hex")
-	got := hexLines(data)
+	goldenText(t, name+".hex", hexLines(data))
+}
+
+func goldenText(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name)
 	if flag.Lookup("rewrite").Value.String() == "true" {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -197,7 +201,7 @@ func TestGoldenState(t *testing.T) {
 		fmt.Fprintf(&b, "%x %q\n  %x\n", p.key[:2], p.key[2:], p.value)
 	}
 	fmt.Fprintf(&b, "digest %v\n", m.Meta().Digest)
-	golden(t, "state", []byte(b.String()))
+	goldenText(t, "state.txt", b.String())
 
 	s := snapshotBytes(t, m)
 	golden(t, "snapshot", s)

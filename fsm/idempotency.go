@@ -21,8 +21,14 @@ const (
 type Idempotency struct {
 	Route string   `cbor:"1,keyasint"` // method and route pattern, at most 128 bytes
 	Key   string   `cbor:"2,keyasint"` // at most 128 bytes
-	Hash  [32]byte `cbor:"3,keyasint"` // of the request's body
+	Hash  BodyHash `cbor:"3,keyasint"` // of the request's body
 }
+
+// A BodyHash is the SHA-256 of a request's body.
+type BodyHash [sha256.Size]byte
+
+// UnmarshalCBOR takes a byte string of exactly 32.
+func (h *BodyHash) UnmarshalCBOR(data []byte) error { return record.DecodeFixed(h[:], data) }
 
 func (i *Idempotency) validate() error {
 	if err := record.ValidText("route of the idempotency key", i.Route, 128); err != nil {
@@ -33,6 +39,9 @@ func (i *Idempotency) validate() error {
 
 // An IdempotencyID names a remembered key of a scope.
 type IdempotencyID [sha256.Size]byte
+
+// UnmarshalCBOR takes a byte string of exactly 32.
+func (id *IdempotencyID) UnmarshalCBOR(data []byte) error { return record.DecodeFixed(id[:], data) }
 
 // id is a hash of principal, route and key, none of which contains NUL.
 func (i *Idempotency) id(actor record.Principal) IdempotencyID {
@@ -48,7 +57,7 @@ func (i *Idempotency) id(actor record.Principal) IdempotencyID {
 type remembered struct {
 	ID        IdempotencyID    `cbor:"1,keyasint"`
 	Principal record.Principal `cbor:"2,keyasint"`
-	Hash      [32]byte         `cbor:"3,keyasint"`
+	Hash      BodyHash         `cbor:"3,keyasint"`
 	Expires   record.LogTime   `cbor:"4,keyasint"`
 	Outcome   Outcome          `cbor:"5,keyasint"`
 }

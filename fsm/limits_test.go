@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -103,10 +104,13 @@ func TestChecksKeepTheNewest(t *testing.T) {
 // TestDiskErrorIsFatal: a disk that refuses a sync stops the node.
 func TestDiskErrorIsFatal(t *testing.T) {
 	broken := errors.New("input/output error")
-	failing := false
+	var failing atomic.Bool
 	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if failing && op.Kind == errorfs.OpFileSync && strings.HasSuffix(op.Path, ".log") {
-			return broken
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			if failing.Load() {
+				return broken
+			}
 		}
 		return nil
 	}))
@@ -118,9 +122,17 @@ func TestDiskErrorIsFatal(t *testing.T) {
 		t.Fatal(err)
 	}
 	accepted(t, m, &RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: "k"}})
-	failing = true
-	if err := m.Sync(); err == nil && len(told) == 0 {
-		t.Error("a failed sync is not noticed")
+	failing.Store(true)
+	durable := m.DurableIndex()
+	if err := m.Sync(); err == nil || m.DurableIndex() != durable {
+		t.Errorf("a sync that failed: %v, durable index %d", err, m.DurableIndex())
+	}
+	if len(told) == 0 {
+		t.Fatal("nobody was told")
+	}
+	p := propose(&RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: "k2"}})
+	if _, err := m.Apply([]Entry{envelopeEntry(t, 2, 0, p)}); err == nil || m.Meta().Index != 1 {
+		t.Errorf("apply after a failed sync: %v, index %d", err, m.Meta().Index)
 	}
 	if err := <-told; fault.Of(err) != fault.Integrity || !errors.Is(err, broken) && !strings.Contains(err.Error(), broken.Error()) {
 		t.Errorf("told %v", err)

@@ -233,6 +233,9 @@ func (m *Machine) commit(t *tx) error {
 		return fault.New(fault.Integrity, "the state cannot be written: %w", err).
 			WithHint("check the disk, then start the node again; it re-reads its log")
 	}
+	if err := m.state.store.failure(); err != nil {
+		return err
+	}
 	t.settle()
 	m.meta.Store(&t.meta)
 	if t.checked {
@@ -339,7 +342,8 @@ func (m *Machine) Checks() []Check {
 func (m *Machine) Mismatch() *Mismatch { return m.checks.Load().mismatch }
 
 // Sync returns when everything that was applied before the call survives a
-// power failure.
+// power failure. A disk that refuses is told to Fatal, too: what became of the
+// bytes nobody knows, and asking again may well be answered with success.
 func (m *Machine) Sync() error {
 	s, err := m.use()
 	if err != nil {
@@ -348,7 +352,11 @@ func (m *Machine) Sync() error {
 	defer s.release()
 	index := m.Meta().Index
 	if err := s.db.LogData(nil, pebble.Sync); err != nil {
-		return fault.New(fault.Integrity, "the state cannot be synced: %w", err)
+		return fault.New(fault.Integrity, "the state cannot be synced: %w", err).
+			WithHint("check the disk, then start the node again; it re-reads its log")
+	}
+	if err := s.failure(); err != nil {
+		return err
 	}
 	m.raiseDurable(s, index)
 	return nil

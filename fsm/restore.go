@@ -159,7 +159,8 @@ func buildStore(dir string, number uint64, o *Options, cache *pebble.Cache, r io
 	if err != nil {
 		return nil, err
 	}
-	if err := b.fill(s.db, meta); err != nil {
+	err = b.fill(s.db, meta)
+	if err = errors.Join(err, s.failure()); err != nil {
 		s.release()
 		<-s.drained
 		return nil, errors.Join(err, s.err)

@@ -18,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
 )
 
 // TestScripts runs the conversations in testdata. A script has:
@@ -34,19 +35,49 @@ import (
 //	expired at=TIME   meta   checks   windows   configure [index=N] DATA   reopen   restore
 //
 // After every step the digest is compared with one of the whole state, and the
-// counters with a recount.
+// counters with a recount. Together the scripts must meet every rejection of the
+// command table, and no other.
 func TestScripts(t *testing.T) {
+	met := make(map[string]bool)
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
-		s := &script{t: t, fs: vfs.NewMem()}
+		s := &script{t: t, fs: vfs.NewMem(), met: met}
 		s.m = openTest(t, s.fs)
 		datadriven.RunTest(t, path, s.run)
 		if err := s.m.Close(); err != nil && !s.faulted {
 			t.Error(err)
 		}
 	})
+	for _, row := range kinds[1:] {
+		for _, r := range row.make().rejections() {
+			name := fmt.Sprintf("%s %v", row.name, r.kind)
+			if !met[name] {
+				t.Errorf("no script meets the rejection %s", name)
+			}
+			delete(met, name)
+		}
+		delete(met, row.name+" accepted")
+	}
+	for name := range met {
+		t.Errorf("the command table does not have %s", name)
+	}
+}
+
+// meet notes what a command was answered, unless any command may be.
+func (s *script) meet(command string, o Outcome) {
+	switch {
+	case o.Replayed:
+	case o.Kind == 0:
+		s.met[command+" accepted"] = true
+	case o.Kind == fault.Invalid, o.Kind == fault.OutcomeUnknown, o.Kind == fault.Mismatch,
+		strings.HasPrefix(o.Message, "the command was made in term"),
+		strings.Contains(o.Message, "of producer") && o.Kind == fault.Overloaded:
+	default:
+		s.met[fmt.Sprintf("%s %v", command, o.Kind)] = true
+	}
 }
 
 type script struct {
+	met     map[string]bool // by command and rejection
 	t       *testing.T
 	fs      *vfs.MemFS
 	m       *Machine
@@ -105,7 +136,10 @@ func (s *script) apply(d *datadriven.TestData) string {
 		return ""
 	}
 	var out strings.Builder
-	for _, o := range results[0] {
+	names := strings.Split(d.Input, "\n")
+	for i, o := range results[0] {
+		name, _, _ := strings.Cut(names[i], " ")
+		s.meet(name, o)
 		out.WriteString(outcomeLine(o) + "\n")
 	}
 	return out.String()

@@ -29,6 +29,7 @@ type store struct {
 	err     error         // of closing; read after drained
 	stalls  atomic.Uint64 // times that Pebble made writers wait
 	stalled atomic.Bool   // it does so now
+	failed  atomic.Pointer[fault.Error]
 }
 
 // release gives up one use.
@@ -72,7 +73,7 @@ func newStore(dir string, number uint64, o *Options, cache *pebble.Cache, mayBeN
 	path := o.FS.PathJoin(dir, dbName(number))
 	s := &store{o: o, dir: path, number: number, drained: make(chan struct{})}
 	po := pebbleOptions(o, cache)
-	po.EventListener = s.events()
+	po.Logger, po.EventListener = databaseLogger{s}, s.events()
 	po.ErrorIfNotExists = !mayBeNew
 	var err error
 	if s.db, err = pebble.Open(path, po); err != nil {
@@ -109,7 +110,6 @@ func pebbleOptions(o *Options, cache *pebble.Cache) *pebble.Options {
 		BytesPerSync:                512 << 10,
 		WALBytesPerSync:             1 << 20, // the WAL is not synced by commits; this keeps write-back smooth
 		MaxOpenFiles:                1000,
-		Logger:                      databaseLogger{o},
 	}
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most reads of apply ask whether a new id is taken
@@ -122,18 +122,29 @@ func pebbleOptions(o *Options, cache *pebble.Cache) *pebble.Options {
 
 // databaseLogger takes the place of Pebble's logger, which writes to the
 // terminal and exits by itself.
-type databaseLogger struct{ o *Options }
+type databaseLogger struct{ s *store }
 
 func (databaseLogger) Infof(string, ...any) {}
 
 func (l databaseLogger) Errorf(format string, args ...any) {
-	l.o.Notice("pebble: " + fmt.Sprintf(format, args...))
+	l.s.o.Notice("pebble: " + fmt.Sprintf(format, args...))
 }
 
 // Fatalf is called when Pebble cannot go on: a WAL, manifest or commit failed.
+// Pebble expects it not to return, and reports success if it does.
 func (l databaseLogger) Fatalf(format string, args ...any) {
-	l.o.Fatal(fault.New(fault.Integrity, "the state cannot be written: %w", fmt.Errorf(format, args...)).
-		WithHint("check the disk, then start the node again; it re-reads its log"))
+	err := fault.New(fault.Integrity, "the state cannot be written: %w", fmt.Errorf(format, args...)).
+		WithHint("check the disk, then start the node again; it re-reads its log")
+	l.s.failed.CompareAndSwap(nil, err)
+	l.s.o.Fatal(err)
+}
+
+// failure is what Pebble could not go on from, or nil.
+func (s *store) failure() error {
+	if err := s.failed.Load(); err != nil {
+		return err
+	}
+	return nil
 }
 
 // events turns what Pebble reports into notices and faults.

@@ -206,10 +206,14 @@ func (h *host) crashLosing(percentLost int) {
 	h.heal()
 }
 
-// cut isolates the host; heal ends that.
-func (h *host) cut() {
+// cut isolates the host: packets are lost, and what streams hold arrives after
+// heal. sever isolates it and ends its connections, with what they hold.
+func (h *host) cut()   { h.isolate(memnet.Drop) }
+func (h *host) sever() { h.isolate(memnet.Reset) }
+
+func (h *host) isolate(m memnet.Mode) {
 	for name := range h.cluster.hosts {
-		h.cluster.net.Cut(h.name, name, memnet.Drop)
+		h.cluster.net.Cut(h.name, name, m)
 	}
 }
 
@@ -327,6 +331,16 @@ func (h *host) tryPut(key string, limit time.Duration) (Receipt, error) {
 	return h.node.Propose(ctx, Request{Actor: alice, Command: register(key)})
 }
 
+// tryRead opens a view and closes it again: a node waits for its views when it
+// is closed.
+func (h *host) tryRead(ctx context.Context, o ReadOptions) error {
+	view, _, err := h.node.Read(ctx, o)
+	if err == nil {
+		view.Close()
+	}
+	return err
+}
+
 // has reads key on h.
 func (h *host) has(key string, o ReadOptions) (bool, error) {
 	ctx, cancel := context.WithTimeout(h.cluster.t.Context(), 5*time.Second)
@@ -365,8 +379,6 @@ func (c *cluster) sameState(names ...string) {
 		}
 	}
 }
-
-func kindOf(err error) fault.Kind { return fault.Of(err) }
 
 func wantKind(t *testing.T, err error, want fault.Kind) {
 	t.Helper()

@@ -158,7 +158,6 @@ func TestDamagedStateTakesTheNodeOutOfService(t *testing.T) {
 		h.node.damaged(errTest)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, _, err := h.node.Read(ctx, ReadOptions{Mode: Any})
-		wantKind(t, err, fault.Integrity)
+		wantKind(t, h.tryRead(ctx, ReadOptions{Mode: Any}), fault.Integrity)
 	})
 }

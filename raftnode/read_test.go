@@ -19,8 +19,7 @@ func TestIsolatedOldLeaderAnswersNoLinearizableRead(t *testing.T) {
 		newer.put("after")
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		_, _, err := old.node.Read(ctx, ReadOptions{Mode: Linearizable})
-		wantKind(t, err, fault.NoLeader)
+		wantKind(t, old.tryRead(ctx, ReadOptions{Mode: Linearizable}), fault.NoLeader)
 		old.heal()
 		old.mustHave("after", ReadOptions{Mode: Linearizable})
 	})
@@ -39,7 +38,7 @@ func TestLeaderWithinItsLeaseStillConfirms(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		if _, _, err := old.node.Read(ctx, ReadOptions{Mode: Linearizable}); err == nil {
+		if err := old.tryRead(ctx, ReadOptions{Mode: Linearizable}); err == nil {
 			t.Error("a leader without a quorum answered a linearizable read")
 		}
 	})
@@ -50,8 +49,8 @@ func TestBoundedReadOnIsolatedNodeBecomesStale(t *testing.T) {
 		c := form(t, nil)
 		defer c.closeAll()
 		f := c.follower()
-		f.put("a")
-		f.mustHave("a", ReadOptions{Mode: Bounded, MaxStaleness: time.Second})
+		r := f.put("a")
+		f.mustHave("a", ReadOptions{Mode: Bounded, MaxStaleness: time.Second, MinIndex: r.Index})
 		f.cut()
 		time.Sleep(3 * time.Second)
 		f.mustHave("a", ReadOptions{Mode: Bounded, MaxStaleness: time.Minute})
@@ -83,8 +82,7 @@ func TestMinIndexWaitsForTheWrite(t *testing.T) {
 		r := leader.put("a")
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		_, _, err := f.node.Read(ctx, ReadOptions{Mode: Any, MinIndex: r.Index})
-		wantKind(t, err, fault.Stale)
+		wantKind(t, f.tryRead(ctx, ReadOptions{Mode: Any, MinIndex: r.Index}), fault.Stale)
 		f.heal()
 		f.mustHave("a", ReadOptions{Mode: Any, MinIndex: r.Index})
 	})

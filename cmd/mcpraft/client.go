@@ -63,13 +63,16 @@ func (t target) tls() (*tls.Config, error) {
 }
 
 // explain adds to a failure what only the command line knows: where the address
-// and the token came from.
+// and the token came from, and which flag does what the API does with a header.
 func (t target) explain(err error) error {
 	e, ok := errors.AsType[*fault.Error](err)
 	if !ok {
 		return err
 	}
+	revision := e.Details["revision"]
 	switch {
+	case revision != "" && (e.Kind == fault.Conflict || e.Kind == fault.Precondition):
+		e.Hint = "to change it as it is now, add --if-revision " + revision
 	case e.Kind == fault.Unreachable && slices.Equal(t.Addresses, []string{defaultAddr}):
 		e.Hint = "mcpraft dev starts a cluster on this machine; --addr, MCPRAFT_ADDR or a context names another"
 	case e.Kind == fault.Unreachable && t.Context == devContext:

@@ -131,8 +131,19 @@ func (l *devLog) put(line []byte) {
 		return
 	}
 	text = escape(text)
+	text = l.shorten(text)
 	l.remember(text)
 	l.gate.Print(l.node + " | " + text)
+}
+
+// shorten leaves out of a log line what the person in front of it knows: that it
+// is now, and which node says it.
+func (l *devLog) shorten(text string) string {
+	if !strings.HasPrefix(text, logLine) {
+		return text
+	}
+	_, text, _ = strings.Cut(text, " level=")
+	return strings.Replace(text, " self="+l.node, "", 1)
 }
 
 func (l *devLog) store(line []byte) {
@@ -150,10 +161,13 @@ func (l *devLog) store(line []byte) {
 	l.size += int64(n)
 }
 
+// logLine is how lines of log/slog's text handler begin: with their time.
+const logLine = "time="
+
 // worthShowing reports whether a line of a node's log is shown to the person in
-// front of dev. Lines of log/slog's text handler begin with their time.
+// front of dev.
 func worthShowing(line string) bool {
-	if !strings.HasPrefix(line, "time=") {
+	if !strings.HasPrefix(line, logLine) {
 		return true
 	}
 	_, rest, _ := strings.Cut(line, " level=")

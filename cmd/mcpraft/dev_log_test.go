@@ -35,14 +35,14 @@ func TestLogOfANodeIsKeptAndWarningsAreShown(t *testing.T) {
 	}
 	defer l.Close()
 	info := "time=2026-01-01T00:00:00Z level=INFO msg=\"level=WARN\"\n"
-	warn := "time=2026-01-01T00:00:00Z level=WARN msg=low\n"
+	warn := "time=2026-01-01T00:00:00Z level=WARN msg=low self=dev-1 node=dev-2\n"
 	text := info + warn + "panic: \x1b[31mred\n"
 	for i := range len(text) { // however the pipe cuts it
 		if _, err := l.Write([]byte{text[i]}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if want := "dev-1 | " + warn + "dev-1 | panic: \\x1b[31mred\n"; out.String() != want {
+	if want := "dev-1 | WARN msg=low node=dev-2\ndev-1 | panic: \\x1b[31mred\n"; out.String() != want {
 		t.Errorf("shown:\n%swant:\n%s", out.String(), want)
 	}
 	if kept, err := os.ReadFile(path); err != nil || string(kept) != text {

@@ -188,12 +188,12 @@ func match(r *http.Request, what string, exists bool, revision uint64) error {
 	switch {
 	case header == "" && exists && r.Method == http.MethodPut:
 		return fault.New(fault.Conflict, "%s exists already, with revision %d", what, revision).
-			WithHint("to replace it, name that revision")
+			WithHint("to replace it, name that revision").WithDetail("revision", strconv.FormatUint(revision, 10))
 	case header != "" && !exists, !exists && r.Method != http.MethodPut:
 		return fault.New(fault.NotFound, "%s is not registered", what)
 	case header != "" && wanted != revision:
 		return fault.New(fault.Precondition, "%s has revision %d, not %d", what, revision, wanted).
-			WithHint("read it again and decide anew")
+			WithHint("read it again and decide anew").WithDetail("revision", strconv.FormatUint(revision, 10))
 	}
 	return nil
 }

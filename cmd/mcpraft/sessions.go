@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/server/adminapi"
 )
 
@@ -94,7 +96,7 @@ func newSessionsShowCommand(a *app) *cobra.Command {
 			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
 				s, _, err := c.Session(ctx, &adminapi.SessionRequest{ReadOptions: options, ID: args[0]})
 				if err != nil {
-					return err
+					return noSession(err)
 				}
 				return a.show(s, func(p *page) { p.fields(sessionFields(s)...) })
 			})
@@ -102,6 +104,14 @@ func newSessionsShowCommand(a *app) *cobra.Command {
 	}
 	read.add(cmd)
 	return cmd
+}
+
+// noSession says where the sessions are when err is that one is not there.
+func noSession(err error) error {
+	if e, ok := errors.AsType[*fault.Error](err); ok && e.Kind == fault.NotFound {
+		e.Hint = "mcpraft sessions ls lists them"
+	}
+	return err
 }
 
 func sessionFields(s adminapi.Session) [][2]string {
@@ -180,7 +190,7 @@ func newSessionChangeCommand(a *app, what sessionChange) *cobra.Command {
 				for _, id := range args {
 					receipt, info, err := what.call(ctx, c, id)
 					if err != nil {
-						return err
+						return noSession(err)
 					}
 					list = append(list, changed{id, changeOf(receipt, info)})
 				}

@@ -47,6 +47,10 @@ func (id *ID) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
+// UnmarshalCBOR takes a byte string of exactly 16, where the library would fill
+// up or cut others.
+func (id *ID) UnmarshalCBOR(data []byte) error { return DecodeFixed(id[:], data) }
+
 // A Timeline names one history of the log. Every recovery starts a new one:
 // the next number, and a random salt so that two recoveries of one cluster
 // never share a name. Its text is "number-salt", as in "2-5f3a90c1".
@@ -119,6 +123,9 @@ func (t LogTime) Sub(u LogTime) time.Duration {
 type Digest [16]byte
 
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// UnmarshalCBOR takes a byte string of exactly 16.
+func (d *Digest) UnmarshalCBOR(data []byte) error { return DecodeFixed(d[:], data) }
 
 // A Principal is an authenticated caller. It has no zero meaning: an empty
 // issuer or subject is not valid anywhere.

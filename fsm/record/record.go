@@ -17,6 +17,7 @@
 package record
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -61,6 +62,22 @@ func Decode(data []byte, v any) error { return decMode.Unmarshal(data, v) }
 // DecodeFirst is Decode for the first item of data; it returns what follows.
 func DecodeFirst(data []byte, v any) (rest []byte, err error) {
 	return decMode.UnmarshalFirst(data, v)
+}
+
+// DecodeFixed reads one CBOR item that must be a byte string of len(into) bytes,
+// 1 to 255, with its length in the shortest form.
+func DecodeFixed(into, data []byte) error {
+	const byteString = 2 << 5
+	head := []byte{byteString | byte(len(into))}
+	if len(into) >= 24 {
+		head = []byte{byteString | 24, byte(len(into))}
+	}
+	body, ok := bytes.CutPrefix(data, head)
+	if !ok || len(body) != len(into) {
+		return fmt.Errorf("item %x is not a byte string of %d", data[:min(len(data), 40)], len(into))
+	}
+	copy(into, body)
+	return nil
 }
 
 // Raw is one encoded CBOR item that its holder does not look into.

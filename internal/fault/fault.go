@@ -74,7 +74,7 @@ var table = [...]row{
 	Overloaded:        {"overloaded", http.StatusServiceUnavailable, -32603, 6, true},
 	Stale:             {"stale", http.StatusServiceUnavailable, -32603, 6, true},
 	OutcomeUnknown:    {"outcome_unknown", http.StatusGatewayTimeout, -32603, 9, false},
-	Timeout:           {"timeout", http.StatusGatewayTimeout, -32603, 9, true},
+	Timeout:           {"timeout", http.StatusGatewayTimeout, -32603, 9, false},
 	Integrity:         {"integrity", http.StatusInternalServerError, -32603, 7, false},
 	Internal:          {"internal", http.StatusInternalServerError, -32603, 1, false},
 	Unavailable:       {"unavailable", http.StatusServiceUnavailable, -32603, 6, true},

@@ -153,7 +153,7 @@ func (c *Client) Addrs() []string {
 // call is one operation, at as many nodes as it takes.
 func call[T any](ctx context.Context, c *Client, r request) (T, Info, error) {
 	a := new(answer[T])
-	err := c.each(ctx, repeatable(r), func(ctx context.Context, t target) error {
+	err := c.each(ctx, repetitionOf(r), func(ctx context.Context, t target) error {
 		*a = answer[T]{}
 		return c.carrier.do(ctx, t, r, a)
 	})
@@ -165,19 +165,36 @@ func call[T any](ctx context.Context, c *Client, r request) (T, Info, error) {
 	return a.Result, a.Info, nil
 }
 
-// repeatable reports whether r may be sent again after it may have been applied.
-func repeatable(r request) bool {
+// A repetition says what sending a request again would do.
+type repetition int
+
+const (
+	harmless repetition = iota // a read
+	keyed                      // a change that the cluster applies once, by its Idempotency-Key
+	risky                      // a change that could be applied twice
+)
+
+func repetitionOf(r request) repetition {
 	read, write := r.options()
-	return read != nil || write.IdempotencyKey != ""
+	switch {
+	case read != nil:
+		return harmless
+	case write.IdempotencyKey != "":
+		return keyed
+	default:
+		return risky
+	}
 }
 
 // each tries the targets, each at most once, until one gives an answer that
-// another would not better. The error is always a *fault.Error.
-func (c *Client) each(ctx context.Context, repeatable bool, try func(context.Context, target) error) error {
+// another would not better. The error is always a *fault.Error; it is
+// OutcomeUnknown if a change was sent and no node could tell what became of it.
+func (c *Client) each(ctx context.Context, again repetition, try func(context.Context, target) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var tried []string
 	var last *fault.Error // the best answer of a node so far
+	var lost *fault.Error // not nil: a change was sent and not answered
 	first := int(c.last.Load())
 	for i := range c.targets {
 		t := c.targets[(first+i)%len(c.targets)]
@@ -194,18 +211,25 @@ func (c *Client) each(ctx context.Context, repeatable bool, try func(context.Con
 			}
 			continue
 		}
-		if _, unsent := errors.AsType[*unsentError](err); !unsent && !repeatable {
-			return unknown(t, err)
+		if _, unsent := errors.AsType[*unsentError](err); !unsent && again != harmless {
+			lost = unknown(t, err)
 		}
-		if ctx.Err() != nil {
+		switch {
+		case lost != nil && (again == risky || ctx.Err() != nil):
+			return lost
+		case ctx.Err() != nil:
 			return timedOut(ctx, c.timeout, t, err)
 		}
 		tried = append(tried, fmt.Sprintf("%s: %v", t.addr, err))
 	}
-	if last != nil {
+	switch {
+	case lost != nil:
+		return lost
+	case last != nil:
 		return last
+	default:
+		return unreachable(tried)
 	}
-	return unreachable(tried)
 }
 
 // elsewhere reports whether a node's refusal means that nothing was appended and

@@ -162,6 +162,20 @@ func TestAWriteIsSentAgainOnlyWithAKey(t *testing.T) {
 	}
 }
 
+// A write that was lost on its way is unknown, whatever the other nodes say that
+// did not take it either.
+func TestALostWriteIsNotCalledUnreachable(t *testing.T) {
+	keyed := write
+	keyed.IdempotencyKey = "k"
+	bad, _ := node(t, cut)
+	leaderless, _ := node(t, refuse(fault.NoLeader))
+	for name, other := range map[string]string{"nobody": nobody(t), "a node without a leader": leaderless} {
+		if _, _, err := client(t, bad, other).Register(t.Context(), &keyed); fault.Of(err) != fault.OutcomeUnknown {
+			t.Errorf("with %s beside it: %v", name, err)
+		}
+	}
+}
+
 func TestErrorsSayWhichNodeAndWhatToDo(t *testing.T) {
 	first, second := nobody(t), nobody(t)
 	_, _, err := client(t, first, second).Status(t.Context(), &StatusRequest{})

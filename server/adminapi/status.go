@@ -121,7 +121,7 @@ const (
 // that fails is an answer, not an error.
 func (c *Client) Health(ctx context.Context, probe string) (Health, error) {
 	var health Health
-	err := c.each(ctx, true, func(ctx context.Context, t target) error {
+	err := c.each(ctx, harmless, func(ctx context.Context, t target) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.base()+probe+"?verbose", http.NoBody)
 		if err != nil {
 			return &unsentError{err}

@@ -107,16 +107,20 @@ func (c *cluster) leader() *host {
 	return leader
 }
 
-// whole reports whether every node runs and has the one vote of its name, as the
-// leader knows.
+// whole reports whether every node runs and its disk is the one voter of its
+// name, as the leader knows.
 func (c *cluster) whole() bool {
 	leader := c.leader()
 	if leader == nil || len(c.up()) < len(c.names) {
 		return false
 	}
-	voters := leader.life.Load().node.Status().Voters
-	slices.Sort(voters)
-	return slices.Equal(voters, c.names)
+	members, err := leader.life.Load().node.Members(context.Background())
+	if err != nil || len(members) != len(c.names) {
+		return false
+	}
+	return !slices.ContainsFunc(members, func(m raftnode.MemberStatus) bool {
+		return !m.Voter || c.hosts[m.Node].life.Load().node.Status().Disk != m.Disk
+	})
 }
 
 // A host is a machine: its disk and its name outlast the processes on it. Only

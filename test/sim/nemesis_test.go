@@ -16,18 +16,18 @@ import (
 // changeLimit bounds one change of the membership that the nemesis asks for.
 const changeLimit = 4 * time.Second
 
-// A fault is something that the nemesis does to a cluster. start does it and
+// An attack is a fault that the nemesis knows how to bring about. start does it and
 // returns how to end it; nil when there is nothing to end, or when it cannot be
 // done now.
-type fault struct {
+type attack struct {
 	name  string
 	start func(n *nemesis) (undo func())
 }
 
-func (f fault) String() string { return f.name }
+func (a attack) String() string { return a.name }
 
-func faults() []fault {
-	return []fault{
+func attacks() []attack {
+	return []attack{
 		{"isolate-leader", (*nemesis).isolateLeader},
 		{"deafen-leader", (*nemesis).deafenLeader},
 		{"split", (*nemesis).split},
@@ -59,33 +59,34 @@ func (r *seeded) crashClone(disk *vfs.MemFS, kept int) *vfs.MemFS {
 // A nemesis takes a cluster apart and puts it together again.
 type nemesis struct {
 	*cluster
-	rng *seeded
-	ctx context.Context // of the load
+	rng     *seeded
+	loading <-chan struct{} // closed when the load ends
 }
 
-func newNemesis(ctx context.Context, c *cluster) *nemesis {
-	return &nemesis{cluster: c, ctx: ctx, rng: &seeded{generator(c.plan.seed, "nemesis")}}
+func newNemesis(c *cluster) *nemesis {
+	return &nemesis{cluster: c, rng: &seeded{generator(c.plan.seed, "nemesis")}}
 }
 
 // run does one or two faults at a time, with quiet between them, until the load
 // ends; then all faults have ended too.
-func (n *nemesis) run() {
+func (n *nemesis) run(ctx context.Context) {
+	n.loading = ctx.Done()
 	for n.rest(300*time.Millisecond, 2*time.Second) {
 		var undo []func()
 		for range 1 + n.rng.IntN(2) {
-			f := pick(n.rng.Rand, n.plan.faults...)
-			n.trace.printf("fault %s", f)
-			if end := f.start(n); end != nil {
+			a := pick(n.rng.Rand, n.plan.attacks...)
+			n.trace.printf("attack %s", a)
+			if end := a.start(n); end != nil {
 				undo = append(undo, end)
 			} else {
-				n.trace.printf("fault %s is over", f)
+				n.trace.printf("attack %s is over", a)
 			}
 			n.rest(50*time.Millisecond, 1500*time.Millisecond)
 		}
 		n.rng.Shuffle(len(undo), func(i, j int) { undo[i], undo[j] = undo[j], undo[i] })
 		for _, end := range undo {
 			end()
-			n.trace.printf("a fault ends")
+			n.trace.printf("an attack ends")
 			n.rest(0, 200*time.Millisecond)
 		}
 	}
@@ -98,7 +99,7 @@ func (n *nemesis) rest(low, high time.Duration) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-n.ctx.Done():
+	case <-n.loading:
 		return false
 	}
 }

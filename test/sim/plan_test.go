@@ -20,7 +20,7 @@ type plan struct {
 	trailing uint64 // entries kept behind one
 	latency  time.Duration
 	skew     time.Duration // wall clocks are up to this far ahead of true time
-	scrub    bool
+	threads  int           // that run goroutines: one interleaves them unlike two
 
 	clients  int
 	entries  int // keys that clients share
@@ -28,8 +28,8 @@ type plan struct {
 	pause    time.Duration
 	patience time.Duration // longest deadline of a request
 
-	load   time.Duration // how long clients and nemesis work
-	faults []fault       // kinds that the nemesis draws from
+	load    time.Duration // how long clients and nemesis work
+	attacks []attack      // kinds that the nemesis draws from
 }
 
 func makePlan(seed uint64) plan {
@@ -37,13 +37,13 @@ func makePlan(seed uint64) plan {
 	p := plan{
 		seed: seed, nodes: 3, timing: raftnode.Fast,
 		snapshot: pick[uint64](r, 20, 50, 200, 100_000), trailing: pick[uint64](r, 2, 10, 50),
-		latency: pick(r, 0, 200*time.Microsecond, 2*time.Millisecond),
+		threads: 1 + r.IntN(2), latency: pick(r, 0, 200*time.Microsecond, 2*time.Millisecond),
 		clients: 4 + r.IntN(4), entries: 2 + r.IntN(5), sessions: 2 + r.IntN(4),
 		pause:    pick(r, 40*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond),
 		patience: pick(r, 300*time.Millisecond, time.Second, 3*time.Second),
-		load:     24 * time.Second,
+		load:     28 * time.Second,
 	}
-	if r.IntN(4) == 0 {
+	if r.IntN(5) == 0 {
 		p.nodes = 5
 	}
 	if r.IntN(4) == 0 {
@@ -54,15 +54,15 @@ func makePlan(seed uint64) plan {
 	}
 	// Few kinds at a time: what a fault hides from the others is found by seeds
 	// without it.
-	all := faults()
+	all := attacks()
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	p.faults = all[:1+r.IntN(len(all))]
+	p.attacks = all[:1+r.IntN(len(all))]
 	return p
 }
 
 func (p *plan) String() string {
-	return fmt.Sprintf("seed %d: %d nodes, heartbeat %v, lease %v, snapshot every %d entries, %d kept, latency %v, skew %v, %d clients, faults %v",
-		p.seed, p.nodes, p.timing.Heartbeat, p.timing.Lease, p.snapshot, p.trailing, p.latency, p.skew, p.clients, p.faults)
+	return fmt.Sprintf("seed %d: %d nodes, heartbeat %v, lease %v, snapshot every %d entries, %d kept, latency %v, skew %v, %d threads, %d clients, attacks %v",
+		p.seed, p.nodes, p.timing.Heartbeat, p.timing.Lease, p.snapshot, p.trailing, p.latency, p.skew, p.threads, p.clients, p.attacks)
 }
 
 // generator is a source of randomness for one purpose.

@@ -14,14 +14,27 @@ import (
 // and whatever the nodes have logged.
 type trace struct {
 	start time.Time
-	mu    sync.Mutex
-	to    io.Writer
+
+	mu      sync.Mutex
+	to      io.Writer
+	stopped bool
+}
+
+// stop says that virtual time has ended: what comes later is found afterwards.
+func (t *trace) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
 }
 
 func (t *trace) printf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprintf(t.to, "%12v  %s\n", time.Since(t.start), fmt.Sprintf(format, args...))
+	when := "afterwards"
+	if !t.stopped {
+		when = time.Since(t.start).String()
+	}
+	fmt.Fprintf(t.to, "%14s  %s\n", when, fmt.Sprintf(format, args...))
 }
 
 // logger is a node's logger into the trace.
