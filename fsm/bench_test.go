@@ -87,6 +87,7 @@ func BenchmarkApply(b *testing.B) {
 					}
 				}
 			}
+			b.ReportMetric(float64(m.Stats().Stalls), "stalls")
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(applied), "µs/command")
 		})
 	}

@@ -109,6 +109,7 @@ func (t *tx) applyOnce(p *Proposal) Outcome {
 	if o.Kind != 0 {
 		return o
 	}
+	old = idempotency.get(t, idempotencyKey(t.scope, id)) // again: a sweep may have swept its own key
 	if old == nil {
 		t.addCount(idempotencyCountKey(t.scope), 1)
 		t.addCount(idempotencyCountOfKey(t.scope, p.Actor), 1)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -71,6 +72,24 @@ func TestIdempotencyKeysAreCappedAndSwept(t *testing.T) {
 	checkCounters(t, m)
 	if o := send("alice", MaxIdempotencyPerPrincipal, 0); o.Kind != 0 {
 		t.Errorf("a key after the sweep: %+v", o)
+	}
+}
+
+func TestSweepMaySweepItsOwnKey(t *testing.T) {
+	m := newTest(t)
+	key := &Idempotency{Route: "r", Key: "k"}
+	for i, want := range []Counts{{Skipped: 1}, {Changed: 1}, {Changed: 1}} {
+		p := Proposal{Actor: testActor, Idempotency: key, Command: &SweepIdempotency{Keys: []IdempotencyID{key.id(testActor)}}}
+		stamp := record.LogTime(0).Add(time.Duration(i+1) * 2 * IdempotencyTTL)
+		results, err := m.Apply([]Entry{envelopeEntry(t, m.Meta().Index+1, stamp, p)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := results[0][0].Counts(); err != nil || got != want {
+			t.Errorf("sweep %d: %+v, %v, want %+v", i, got, err, want)
+		}
+		checkDigest(t, m)
+		checkCounters(t, m)
 	}
 }
 

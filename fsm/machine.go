@@ -84,7 +84,9 @@ type Machine struct {
 type state struct {
 	store   *store
 	hot     *hotCache
+	keys    *keyFilter
 	windows map[record.ID]*window
+	cells   map[string]cell // of the last batch, to be used again
 }
 
 type checkList struct {
@@ -160,7 +162,11 @@ func (m *Machine) adopt(s *store) error {
 	if err != nil {
 		return err
 	}
-	m.state = &state{store: s, hot: newHotCache(), windows: windows}
+	keys, err := loadFilter(s.db)
+	if err != nil {
+		return err
+	}
+	m.state = &state{store: s, hot: newHotCache(), keys: keys, windows: windows, cells: make(map[string]cell)}
 	m.mu.Lock()
 	m.current = s
 	m.meta.Store(&meta)
@@ -209,10 +215,11 @@ func (m *Machine) apply(entries []Entry) ([]Result, error) {
 
 func (m *Machine) begin() *tx {
 	meta, checks := *m.meta.Load(), m.checks.Load()
+	clear(m.state.cells)
 	return &tx{
 		state:    m.state,
 		batch:    m.state.store.db.NewBatch(),
-		cells:    make(map[string]cell),
+		cells:    m.state.cells,
 		meta:     meta,
 		sum:      sumOf(meta.Digest),
 		checks:   checks.list,

@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -107,11 +108,12 @@ func dump(t testing.TB, m *Machine) []pair {
 // fingerprint is every replicated pair and the meta in one text.
 func fingerprint(t testing.TB, m *Machine) string {
 	t.Helper()
-	s := fmt.Sprintf("%+v\n", m.Meta())
+	var s strings.Builder
+	s.WriteString(fmt.Sprintf("%+v\n", m.Meta()))
 	for _, p := range dump(t, m) {
-		s += fmt.Sprintf("%x %x\n", p.key, p.value)
+		s.WriteString(fmt.Sprintf("%x %x\n", p.key, p.value))
 	}
-	return s
+	return s.String()
 }
 
 func testSession(n int, p record.Principal) record.Session {

@@ -87,7 +87,7 @@ func readRecord(r pebble.Reader, key []byte, v any) (bool, error) {
 }
 
 func readFault(key []byte, err error) error {
-	return fault.New(fault.Integrity, "the state under key %x cannot be read: %w", key, err).
+	return fault.New(fault.Integrity, "the state under key %x cannot be read: %w", key, cause(err)).
 		WithHint("check the disk; a node whose state is damaged is re-seeded from its peers")
 }
 

@@ -56,6 +56,28 @@ func TestBatchSplitLeavesNoTrace(t *testing.T) {
 	})
 }
 
+// TestRestartLeavesNoTrace: what is held in memory (windows, filter, cache) is
+// the same when it was read back, so a node that restarted decides as the others.
+func TestRestartLeavesNoTrace(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		log := drawLog(rt, t, rapid.IntRange(1, 25).Draw(rt, "entries"))
+		fs := vfs.NewMem()
+		steady, restarting := openTest(t, vfs.NewMem()), openTest(t, fs)
+		defer closeTest(t, steady)
+		defer func() { closeTest(t, restarting) }()
+		want := applyBatches(t, steady, [][]Entry{log})
+		var got []Result
+		for _, batch := range drawSplit(rt, log) {
+			closeTest(t, restarting)
+			restarting = openTest(t, fs)
+			got = append(got, applyBatches(t, restarting, [][]Entry{batch})...)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) || fingerprint(t, steady) != fingerprint(t, restarting) {
+			rt.Fatalf("a restarted replica answers\n%v\nand others\n%v", got, want)
+		}
+	})
+}
+
 func TestDigestAndCountersFollowEveryCommand(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := openTest(t, vfs.NewMem())

@@ -25,6 +25,7 @@ func smallState(t testing.TB) *Machine {
 		&InitCluster{ID: testID(7), Name: "prod", Timeline: record.Timeline{Number: 1, Salt: 2}},
 		&OpenProducer{ID: testID(1), Node: "a"},
 		&RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: "search"}},
+		&RegisterEntry{Entry: record.Entry{Type: record.TypeSession, Key: "elsewhere"}},
 		&CreateSession{Session: testSession(1, testActor)},
 		&AcquireClaim{Claim: record.Claim{Name: "archiver", Node: "a", Process: testID(1)}},
 	)
@@ -174,6 +175,28 @@ func TestRestoreOfADamagedStreamChangesNothing(t *testing.T) {
 	m = openTest(t, fs)
 	checkDigest(t, m)
 	closeTest(t, m)
+}
+
+func TestRestoreRefusesPairsThatAreNotThoseOfTheMeta(t *testing.T) {
+	m := smallState(t)
+	meta := m.Meta()
+	meta.Digest[0] ^= 1
+	var b bytes.Buffer
+	out := newStreamWriter(&b)
+	if err := out.header(meta); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range dump(t, m) {
+		if err := out.pair(p.key, p.value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.trailer(); err != nil {
+		t.Fatal(err)
+	}
+	if err := newTest(t).Restore(&b, Installed{}); fault.Of(err) != fault.Integrity {
+		t.Errorf("pairs with another digest than the meta: %v", err)
+	}
 }
 
 func TestRestoreTakesTheConfigurationOfTheLog(t *testing.T) {

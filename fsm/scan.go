@@ -39,6 +39,6 @@ func scanRange(r pebble.Reader, lower, upper []byte) iter.Seq2[pair, error] {
 }
 
 func scanFault(err error) error {
-	return fault.New(fault.Integrity, "the state cannot be read: %w", err).
+	return fault.New(fault.Integrity, "the state cannot be read: %w", cause(err)).
 		WithHint("check the disk; a node whose state is damaged is re-seeded from its peers")
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-
 	"reflect"
 	"regexp"
 	"slices"

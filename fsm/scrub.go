@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"context"
-	"time"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 )
@@ -22,11 +21,17 @@ func (r ScrubReport) Damaged() bool { return r.Digest != r.Want }
 // scrubStep is how many bytes are read between two pauses.
 const scrubStep = 1 << 20
 
-// Scrub reads every replicated pair of the newest state, at most bytesPerSecond
-// (0: as fast as it goes), and compares their digest with the one that Apply
-// kept up to date: that one cannot see a bit that changed on disk. Bytes that
-// Pebble itself finds damaged are an Integrity error. It ends with ctx.
-func (m *Machine) Scrub(ctx context.Context, bytesPerSecond int64) (ScrubReport, error) {
+// Scrub reads every replicated pair of the newest state and compares their
+// digest with the one that Apply kept up to date: that one cannot see a bit that
+// changed on disk. Bytes that Pebble itself finds damaged are an Integrity error.
+//
+// pace is called after every scrubStep bytes or a little more with how many were
+// read since the last time; it waits as long as the caller wants, and an error
+// of it ends the scrub. nil: as fast as it goes, until ctx ends.
+func (m *Machine) Scrub(ctx context.Context, pace func(ctx context.Context, bytes uint64) error) (ScrubReport, error) {
+	if pace == nil {
+		pace = func(ctx context.Context, _ uint64) error { return ctx.Err() }
+	}
 	v, err := m.View()
 	if err != nil {
 		return ScrubReport{}, err
@@ -46,27 +51,11 @@ func (m *Machine) Scrub(ctx context.Context, bytesPerSecond int64) (ScrubReport,
 		if report.Bytes-paused < scrubStep {
 			continue
 		}
-		if err := pause(ctx, report.Bytes-paused, bytesPerSecond); err != nil {
+		if err := pace(ctx, report.Bytes-paused); err != nil {
 			return report, err
 		}
 		paused = report.Bytes
 	}
 	report.Digest = total.digest()
 	return report, nil
-}
-
-// pause waits as long as reading n bytes may take. The time that reading took
-// is not counted, so the limit is never passed.
-func pause(ctx context.Context, n uint64, bytesPerSecond int64) error {
-	if bytesPerSecond <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(time.Duration(float64(n) / float64(bytesPerSecond) * float64(time.Second)))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

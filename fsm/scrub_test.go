@@ -3,11 +3,10 @@ package fsm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,7 +17,7 @@ import (
 
 func TestScrubSeesAWrongByteBelowItsChecksum(t *testing.T) {
 	m := smallState(t)
-	report, err := m.Scrub(t.Context(), 0)
+	report, err := m.Scrub(t.Context(), nil)
 	if err != nil || report.Damaged() || report.Pairs != uint64(len(dump(t, m))) {
 		t.Fatalf("scrub of a sound state: %+v, %v", report, err)
 	}
@@ -27,7 +26,7 @@ func TestScrubSeesAWrongByteBelowItsChecksum(t *testing.T) {
 	if err := m.current.db.Set(p.key, p.value, pebble.NoSync); err != nil {
 		t.Fatal(err)
 	}
-	report, err = m.Scrub(t.Context(), 0)
+	report, err = m.Scrub(t.Context(), nil)
 	if err != nil || !report.Damaged() {
 		t.Errorf("scrub of a damaged state: %+v, %v", report, err)
 	}
@@ -52,9 +51,9 @@ func TestScrubSeesAFlippedBitOnDisk(t *testing.T) {
 	accepted(t, m, &RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: "search", Location: strings.Repeat("x", 2000)}})
 	closeTest(t, m)
 
-	var told atomic.Int32
+	var told atomic.Pointer[error]
 	o := testOptions(t, fs)
-	o.Fatal = func(error) { told.Add(1) }
+	o.Fatal = func(err error) { told.Store(&err) }
 	m, err := Open("state", o) // flushes what the WAL held
 	if err != nil {
 		t.Fatal(err)
@@ -81,27 +80,40 @@ func TestScrubSeesAFlippedBitOnDisk(t *testing.T) {
 	}
 	m, err = Open("state", o)
 	if err == nil {
-		_, err = m.Scrub(t.Context(), 0)
+		_, err = m.Scrub(t.Context(), nil)
 		_ = m.Close()
 	}
 	if fault.Of(err) != fault.Integrity {
 		t.Errorf("state with a flipped bit: %v", err)
 	}
-	if told.Load() == 0 {
-		t.Error("nobody was told")
+	if told.Load() == nil {
+		t.Fatal("nobody was told")
+	}
+	for _, err := range []error{err, *told.Load()} {
+		if text := err.Error(); strings.Contains(text, "\n") || !strings.Contains(text, "checksum mismatch") {
+			t.Errorf("the damage is told as %q", text)
+		}
 	}
 }
 
-func TestScrubKeepsToItsRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		if err := pause(t.Context(), 10<<20, 1<<20); err != nil || time.Since(start) != 10*time.Second {
-			t.Errorf("10 MiB at 1 MiB/s took %v, %v", time.Since(start), err)
+func TestScrubIsPacedByItsCaller(t *testing.T) {
+	m := newTest(t)
+	value := map[string]string{"data": strings.Repeat("x", 4000)}
+	for i := range 600 { // more than two steps
+		accepted(t, m, &RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: fmt.Sprint("tool-", i), Metadata: value}})
+	}
+	paced, stop := uint64(0), errors.New("enough")
+	report, err := m.Scrub(t.Context(), func(_ context.Context, bytes uint64) error {
+		if bytes < scrubStep {
+			t.Errorf("paced after %d bytes, want at least %d", bytes, scrubStep)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := pause(ctx, 10<<20, 1<<20); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a pause does not end with its context: %v", err)
-		}
+		paced += bytes
+		return nil
 	})
+	if err != nil || report.Damaged() || paced == 0 || report.Bytes-paced >= scrubStep+5000 {
+		t.Errorf("paced for %d of %d bytes, damaged %v, %v", paced, report.Bytes, report.Damaged(), err)
+	}
+	if _, err := m.Scrub(t.Context(), func(context.Context, uint64) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("a pace that fails ends the scrub with %v", err)
+	}
 }

@@ -42,11 +42,21 @@ func (t *tx) session(id string) *record.Session {
 	return sessions.get(t, tableSession.textKey(t.scope, id))
 }
 
+// sessionSettings are read for every new session, so the last ones that were
+// decoded are kept; values are never changed in place.
 func (t *tx) sessionSettings() record.SessionSettings {
-	if s := sessionSettings.get(t, tableSessionSettings.key(t.scope)); s != nil {
-		return *s
+	key := tableSessionSettings.key(t.scope)
+	data := t.get(key)
+	if data == nil {
+		return record.DefaultSessionSettings()
 	}
-	return record.DefaultSessionSettings()
+	if t.settingsOf != &data[0] {
+		if err := record.Unmarshal(data, &t.settings); err != nil {
+			t.fail(decodeFault(key, err))
+		}
+		t.settingsOf = &data[0]
+	}
+	return t.settings
 }
 
 func (t *tx) countSession(p record.Principal, delta int) {

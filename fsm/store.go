@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -113,8 +112,8 @@ func pebbleOptions(o *Options, cache *pebble.Cache) *pebble.Options {
 	}
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most reads of apply ask whether a new id is taken
-		po.Levels[i].BlockSize = 16 << 10
-		po.Levels[i].IndexBlockSize = 256 << 10 // one level of index: two cost a second search per read
+		po.Levels[i].BlockSize = 8 << 10                   // apply reads single records; a larger block costs it more to unpack
+		po.Levels[i].IndexBlockSize = 256 << 10            // one level of index: two cost a second search per read
 	}
 	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	return po
@@ -147,6 +146,15 @@ func (s *store) failure() error {
 	return nil
 }
 
+// cause is what Pebble says of a read that failed. To that of a damaged file it
+// joins an error whose text is none for people.
+func cause(err error) error {
+	if i := pebble.ExtractDataCorruptionInfo(err); i != nil {
+		return i.Details
+	}
+	return err
+}
+
 // events turns what Pebble reports into notices and faults.
 func (s *store) events() *pebble.EventListener {
 	return &pebble.EventListener{
@@ -154,7 +162,7 @@ func (s *store) events() *pebble.EventListener {
 			s.o.Notice("pebble: background work failed and is tried again: " + err.Error())
 		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			s.o.Fatal(fault.New(fault.Integrity, "the state on disk is damaged: %w", errors.New(i.String())).
+			s.o.Fatal(fault.New(fault.Integrity, "the state on disk is damaged: %s: %w", i.Path, i.Details).
 				WithHint("check the disk and re-seed this node from its peers"))
 		},
 		DiskSlow: func(i pebble.DiskSlowInfo) { s.o.Notice("pebble: " + i.String()) },

@@ -41,6 +41,9 @@ type tx struct {
 	scope        record.Scope // of the command
 	actor        record.Principal
 	revision     uint64 // that the command's changes get if it is accepted
+
+	settings   record.SessionSettings // decoded from the value that settingsOf points to
+	settingsOf *byte
 }
 
 // A cell is the value of one key as the batch sees it; nil means no such key.
@@ -73,6 +76,9 @@ func (t *tx) get(key []byte) []byte {
 }
 
 func (t *tx) read(key []byte) []byte {
+	if !t.state.keys.mayHold(key) {
+		return nil
+	}
 	value, closer, err := t.state.store.db.Get(key)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
@@ -101,6 +107,7 @@ func (t *tx) put(key, value []byte) {
 		}
 		t.sum.sub(t.hash.pair(key, old))
 	}
+	t.state.keys.add(key)
 	t.sum.add(t.hash.pair(key, value))
 	t.setCell(string(key), cell{value: value, written: true})
 	if err := t.batch.Set(key, value, nil); err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -29,10 +30,29 @@ const (
 
 // forming is what a node without a cluster has heard.
 type forming struct {
+	turn chan struct{} // one token: a round of form, or InitCluster
+
 	mu   sync.Mutex
-	join []string         // addresses to ask, Config.Join and those of inviters
-	sees map[string]hello // empty nodes of the newest round, by server id, this one included
+	join []string             // addresses to ask, Config.Join and those of inviters
+	sees map[string]hello     // empty nodes of the newest round, by server id, this one included
+	told map[string]time.Time // by address: when complain last said yes
 }
+
+func newForming(join []string) *forming {
+	return &forming{turn: make(chan struct{}, 1), join: join, told: make(map[string]time.Time)}
+}
+
+// begin waits for the turn; end passes it on.
+func (f *forming) begin(ctx context.Context) error {
+	select {
+	case f.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *forming) end() { <-f.turn }
 
 func (f *forming) addresses() []string {
 	f.mu.Lock()
@@ -46,6 +66,19 @@ func (f *forming) invited(addr string) {
 	if !slices.Contains(f.join, addr) && len(f.join) < 2*MaxJoin {
 		f.join = append(f.join, addr)
 	}
+}
+
+// complain reports whether the operator should be told, again, about addr.
+// Addresses are those of join and of members, so there are not many.
+func (f *forming) complain(addr string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if last, told := f.told[addr]; told && now.Sub(last) < waitingNotice {
+		return false
+	}
+	f.told[addr] = now
+	return true
 }
 
 func (f *forming) ids() []string {
@@ -92,6 +125,13 @@ func (n *Node) form(ctx context.Context) {
 
 // formOnce does one round and says what is still waited for.
 func (n *Node) formOnce(ctx context.Context) (waiting string) {
+	if n.forming.begin(ctx) != nil {
+		return "this node is stopping"
+	}
+	defer n.forming.end()
+	if !n.ident.get().ClusterID.IsZero() {
+		return "" // InitCluster had the turn before
+	}
 	heard := n.hellos(ctx, n.forming.addresses())
 	for _, h := range heard {
 		if h.ClusterID.IsZero() {
@@ -108,7 +148,7 @@ func (n *Node) formOnce(ctx context.Context) (waiting string) {
 // bootstrapOnce bootstraps when it is this node's turn.
 func (n *Node) bootstrapOnce(ctx context.Context, heard []hello) (waiting string) {
 	if n.cfg.BootstrapExpect == 0 {
-		return "no member of a cluster was reached and bootstrap_expect is not set: add this node from a member with `mcpraft cluster add`"
+		return "no member of a cluster was reached and bootstrap_expect is not set: add this node from a member with `mcpraft cluster add`, or begin a cluster here with `mcpraft cluster init`"
 	}
 	self := n.hello()
 	sees := map[string]hello{n.ident.serverID(): self}
@@ -164,6 +204,9 @@ func (n *Node) bootstrap(ctx context.Context, ids []string) error {
 		return err
 	}
 	if err := n.nameCluster(); err != nil {
+		return err
+	}
+	if err := settle(n.raft(), n.cfg.Timing); err != nil { // nobody leads whom it could disturb
 		return err
 	}
 	n.log.Info("formed a new cluster", "cluster_id", n.ident.get().ClusterID, "nodes", nodeNames(ids))
@@ -222,7 +265,7 @@ func (n *Node) hellos(ctx context.Context, addrs []string) []hello {
 		wg.Go(func() {
 			h, err := callAddr[hello](ctx, n, addr, opHello, empty{})
 			if err != nil {
-				n.log.Debug("no hello", "addr", addr, "error", err)
+				n.noHello(addr, err)
 				return
 			}
 			if h.Disk == n.ident.get().Disk {
@@ -243,6 +286,19 @@ func (n *Node) hellos(ctx context.Context, addrs []string) []hello {
 		n.directory.learn(knownNode{Node: h.Node, Disk: h.Disk, Addr: h.PeerAddr})
 	}
 	return heard
+}
+
+// noHello tells the operator when the node at addr is there and either of the two
+// does not want the other: that does not pass by itself.
+func (n *Node) noHello(addr string, err error) {
+	switch peer.ReasonOf(err) {
+	case "", peer.ReasonNetwork, peer.ReasonStopped, peer.ReasonLimit:
+		n.log.Debug("no hello", "addr", addr, "error", err)
+		return
+	}
+	if e := fault.As(err); n.forming.complain(addr) {
+		n.log.Warn("a node that was reached is not one to talk to", "addr", addr, "reason", e.Message, "hint", e.Hint)
+	}
 }
 
 // join asks the member that said h to take this node in.
@@ -388,15 +444,9 @@ func (n *Node) meetMembers(ctx context.Context) {
 	} else {
 		n.alarms.clear(AlarmRemoved)
 	}
-	if _, _, ok := n.Leader(); ok && n.isMember() && n.allConnected() {
+	addrs := n.unmet()
+	if len(addrs) == 0 {
 		return
-	}
-	addrs := n.forming.addresses()
-	for _, s := range n.servers() {
-		node, _, _ := splitServerID(string(s.ID))
-		if addr, _, ok := n.directory.resolve(node); ok && !slices.Contains(addrs, addr) {
-			addrs = append(addrs, addr)
-		}
 	}
 	id := n.ident.get()
 	self := n.ident.serverID()
@@ -476,16 +526,35 @@ func (n *Node) hasServer(id string) bool {
 // isMember reports whether this node's disk is in the latest configuration.
 func (n *Node) isMember() bool { return n.hasServer(n.ident.serverID()) }
 
-// allConnected reports whether calls to every other member have a connection.
-func (n *Node) allConnected() bool {
-	up := make(map[string]bool)
+// unmet is where members may be that this node needs and is not connected to: a
+// leader needs all of them, others need the leader.
+func (n *Node) unmet() []string {
+	up := make(map[string]string) // addresses of connected nodes
 	for _, s := range n.port.Peers() {
-		up[s.Node] = s.Connected
-	}
-	for _, s := range n.servers() {
-		if node, _, _ := splitServerID(string(s.ID)); node != n.cfg.Node && !up[node] {
-			return false
+		if s.Connected {
+			up[s.Node] = s.Addr
 		}
 	}
-	return true
+	var addrs []string
+	missing := false
+	leader, _, known := n.Leader()
+	for _, s := range n.servers() {
+		node, _, _ := splitServerID(string(s.ID))
+		if node == n.cfg.Node || up[node] != "" || known && leader != n.cfg.Node && leader != node {
+			continue
+		}
+		missing = true
+		if addr, _, ok := n.directory.resolve(node); ok {
+			addrs = append(addrs, addr)
+		}
+	}
+	if !missing && n.isMember() {
+		return nil
+	}
+	for _, addr := range n.forming.addresses() {
+		if !slices.Contains(addrs, addr) && !slices.Contains(slices.Collect(maps.Values(up)), addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
 }

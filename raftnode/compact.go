@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/mcpraft/mcpraft/internal/failpoint"
 )
 
 const compactInterval = time.Second // between looks at how much was applied
@@ -27,6 +29,9 @@ func (n *Node) compact(ctx context.Context) {
 }
 
 func (n *Node) snapshot(ctx context.Context) error {
+	if err := failpoint.Eval("raftnode/snapshot"); err != nil {
+		return err
+	}
 	err := n.await1(ctx, n.raft().Snapshot())
 	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil

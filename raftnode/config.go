@@ -19,11 +19,16 @@ import (
 // Limits of a node. They are constants because a cluster whose nodes disagree
 // about them would fail in ways that are hard to see.
 const (
-	MaxVoters       = 7        // beyond it a commit waits for more disks than it gains safety
-	MaxQueued       = 8192     // commands waiting on one node
-	MaxQueuedBytes  = 32 << 20 // their encoded size
-	MaxJoin         = 32       // addresses in Config.Join
-	defaultTrailing = 20_480
+	MaxVoters      = 7        // beyond it a commit waits for more disks than it gains safety
+	MaxQueued      = 8192     // commands waiting on one node
+	MaxQueuedBytes = 32 << 20 // their encoded size
+	MaxJoin        = 32       // addresses in Config.Join
+)
+
+// What a Config has where it says 0.
+const (
+	DefaultTrailingLogs    = 20_480
+	DefaultSnapshotEntries = 16_384
 )
 
 // Timing is how patient the cluster is with its leader. All three nodes of a
@@ -64,8 +69,8 @@ type Config struct {
 	Replica         bool     // never promoted: serves reads, does not vote
 
 	Timing              Timing        // zero means Fast
-	TrailingLogs        uint64        // entries kept in the log behind a snapshot, for followers that were away; 0 means 20,480
-	SnapshotEntries     uint64        // a snapshot after this many entries; 0 means 16,384
+	TrailingLogs        uint64        // entries kept in the log behind a snapshot, for followers that were away; 0 means DefaultTrailingLogs
+	SnapshotEntries     uint64        // a snapshot after this many entries; 0 means DefaultSnapshotEntries
 	SnapshotBytes       uint64        // or after this many bytes of entries; 0 means 256 MiB
 	CacheBytes          int64         // cache of the state machine; 0 means its default
 	MemTableBytes       int64         // write buffer of the state machine; 0 means its default
@@ -151,8 +156,8 @@ func (c Config) withDefaults() Config {
 	if c.Timing == (Timing{}) {
 		c.Timing = Fast
 	}
-	c.TrailingLogs = orDefault(c.TrailingLogs, defaultTrailing)
-	c.SnapshotEntries = orDefault(c.SnapshotEntries, 16_384)
+	c.TrailingLogs = orDefault(c.TrailingLogs, DefaultTrailingLogs)
+	c.SnapshotEntries = orDefault(c.SnapshotEntries, DefaultSnapshotEntries)
 	c.SnapshotBytes = orDefault(c.SnapshotBytes, 256<<20)
 	c.ScrubBytesPerSecond = orDefault(c.ScrubBytesPerSecond, 16<<20)
 	c.DigestInterval = orDefault(c.DigestInterval, time.Minute)

@@ -252,7 +252,7 @@ func (n *Node) takeVerdict(q verdictRequest) {
 // digest that is kept along the way cannot see a bit that rots on the disk.
 func (n *Node) scrub(ctx context.Context) {
 	for sleep(ctx, scrubInterval) == nil {
-		report, err := n.fsm.Scrub(ctx, n.cfg.ScrubBytesPerSecond)
+		report, err := n.fsm.Scrub(ctx, n.paceScrub)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -267,6 +267,12 @@ func (n *Node) scrub(ctx context.Context) {
 			n.log.Debug("scrubbed", "pairs", report.Pairs, "bytes", report.Bytes)
 		}
 	}
+}
+
+// paceScrub waits as long as reading bytes may take. The time that reading took
+// is not counted, so the limit is never passed.
+func (n *Node) paceScrub(ctx context.Context, bytes uint64) error {
+	return sleep(ctx, time.Duration(float64(bytes)/float64(n.cfg.ScrubBytesPerSecond)*float64(time.Second)))
 }
 
 // damaged takes the node out of service: its disk holds something else than was

@@ -9,7 +9,9 @@ import (
 	"github.com/mcpraft/mcpraft/internal/fault"
 )
 
-func TestDutyRunsOnTheLeaderOnlyAndItsCommandsAreFenced(t *testing.T) {
+// Two nodes may do a duty for a moment, because the former leader has not heard
+// yet that it is one. What they propose in that moment is told apart by the term.
+func TestDutyMovesWithTheLeaderAndItsCommandsAreFenced(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := form(t, nil)
 		defer c.closeAll()
@@ -17,9 +19,7 @@ func TestDutyRunsOnTheLeaderOnlyAndItsCommandsAreFenced(t *testing.T) {
 		terms := make(chan Term, 16)
 		for _, name := range three {
 			c.host(name).node.Duty("test", func(ctx context.Context, term Term) error {
-				if running.Add(1) > 1 {
-					t.Error("two nodes do the duty")
-				}
+				running.Add(1)
 				defer running.Add(-1)
 				terms <- term
 				<-ctx.Done()
@@ -33,6 +33,10 @@ func TestDutyRunsOnTheLeaderOnlyAndItsCommandsAreFenced(t *testing.T) {
 		}
 		if second := <-terms; second <= first {
 			t.Errorf("the duty's terms were %d and %d", first, second)
+		}
+		time.Sleep(time.Second)
+		if got := running.Load(); got != 1 {
+			t.Errorf("%d nodes do the duty, want 1", got)
 		}
 		r, err := old.node.Propose(t.Context(), Request{Actor: alice, Term: uint64(first), Command: register("late")})
 		if err != nil || r.Outcome.Kind != fault.Fenced {

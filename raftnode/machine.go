@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/mcpraft/mcpraft/fsm"
+	"github.com/mcpraft/mcpraft/internal/failpoint"
 	"github.com/mcpraft/mcpraft/internal/fault"
 )
 
@@ -74,10 +75,7 @@ func (m *machine) apply(entries []fsm.Entry) ([]fsm.Result, error) {
 	if err := m.failed(); err != nil {
 		return nil, err
 	}
-	results, err := m.fsm.Apply(entries)
-	if err == nil && len(results) != len(entries) {
-		err = fmt.Errorf("state machine answered %d of %d entries", len(results), len(entries))
-	}
+	results, err := m.applyAll(entries)
 	if err != nil {
 		return nil, m.fail(fault.New(fault.Internal, "applying entries %d to %d: %w", entries[0].Index, entries[len(entries)-1].Index, err).
 			WithHint("the node stops before its state can differ from the others'; see the cause in its log"))
@@ -86,6 +84,21 @@ func (m *machine) apply(entries []fsm.Entry) ([]fsm.Result, error) {
 	m.waits.advance(meta.Index)
 	m.metrics.applied.Add(float64(len(entries)))
 	return results, nil
+}
+
+// applyAll hands the entries over and takes care that each has its result.
+func (m *machine) applyAll(entries []fsm.Entry) ([]fsm.Result, error) {
+	if err := failpoint.Eval("raftnode/apply"); err != nil {
+		return nil, err
+	}
+	results, err := m.fsm.Apply(entries)
+	if err == nil && len(results) != len(entries) {
+		err = fmt.Errorf("state machine answered %d of %d entries", len(results), len(entries))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return results, failpoint.Eval("raftnode/applied")
 }
 
 // fail records the first fault and says so.
@@ -138,6 +151,9 @@ func (m *machine) Restore(rc io.ReadCloser) error {
 	}
 	if have := m.fsm.Meta().Index; spool.meta.Index < have {
 		return fault.New(fault.Conflict, "snapshot at index %d is older than the state at %d", spool.meta.Index, have)
+	}
+	if err := failpoint.Eval("raftnode/install"); err != nil {
+		return err
 	}
 	if err := m.snaps.mark(spool.meta.Index, spool.meta.Term); err != nil {
 		return m.fail(err)

@@ -174,9 +174,9 @@ func (n *Node) Demote(ctx context.Context, node string) error {
 	return n.change(ctx, changeDemote, node)
 }
 
-// Remove takes node out of the cluster, for good: its disk may only come back by
-// an invitation. node is a name, or name/disk when two disks have one name. It
-// is refused when the voters that remain could not commit.
+// Remove takes node out of the cluster, for good: should it come back, it joins
+// with an empty data directory. node is a name, or name/disk when two disks have
+// one name. It is refused when the voters that remain could not commit.
 func (n *Node) Remove(ctx context.Context, node string) error {
 	return n.change(ctx, changeRemove, node)
 }

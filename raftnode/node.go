@@ -20,7 +20,7 @@ import (
 )
 
 // maxForwards is how many batches are on their way to the leader at once.
-const maxForwards = 4
+const maxForwards = 2
 
 // A Node is one node of the cluster, from Start to Close. All its methods may be
 // called from any goroutine.
@@ -95,7 +95,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	c = c.withDefaults()
 	n := &Node{
 		cfg: c, log: c.Logger, metrics: c.Metrics,
-		alarms: newAlarms(c.Logger, c.Metrics), forming: &forming{join: c.Join},
+		alarms: newAlarms(c.Logger, c.Metrics), forming: newForming(c.Join),
 		notify: make(chan bool, 16), observed: make(chan raft.Observation, 16), heal: make(chan struct{}, 1),
 		producer: newProducer(), queue: newQueue(MaxQueued, MaxQueuedBytes),
 		forwards: make(chan struct{}, maxForwards), changing: make(chan struct{}, 1),
@@ -215,6 +215,9 @@ func (n *Node) startRaft() (err error) {
 	id := raft.ServerID(n.ident.serverID())
 	in.raft, err = raft.NewRaft(raftConfig(&n.cfg, id, n.notify, in.logger), n.machine, in.log, n.store, n.snaps, in.transport)
 	if err != nil {
+		if failure := n.store.Err(); failure != nil {
+			err = failure // raft repeats its words and drops what to do about it
+		}
 		return errors.Join(fmt.Errorf("raft: %w", err), in.transport.Close())
 	}
 	in.raft.RegisterObserver(raft.NewObserver(n.observed, false, func(o *raft.Observation) bool {
@@ -301,6 +304,9 @@ func (n *Node) observe(ctx context.Context) {
 // nobody was there to catch up with.
 func (n *Node) settle(ctx context.Context) {
 	deadline := time.Now().Add(10 * bootPatience * n.cfg.Timing.Election)
+	if n.isMember() && n.otherVoters() == 0 {
+		deadline = time.Now() // there is nobody to disturb
+	}
 	for n.freshness.staleness(n.fsm.Meta().Index) > DefaultMaxStaleness && time.Now().Before(deadline) {
 		if sleep(ctx, freshInterval) != nil {
 			return

@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -25,6 +26,19 @@ func (h *host) offline() (*Offline, error) {
 			return logstore.Chain(base, logstore.Options{}), nil
 		},
 	})
+}
+
+func (h *host) lastPosition(t *testing.T) recovery.Position {
+	t.Helper()
+	o, err := h.offline()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail, err := o.Tail()
+	if err = errors.Join(err, o.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return recovery.Position{Term: tail.LastTerm, Index: tail.LastIndex}
 }
 
 func (h *host) forceNewCluster(t *testing.T) (*recovery.Plan, Adopted) {
@@ -59,13 +73,22 @@ func TestForceNewClusterKeepsEveryAcknowledgedWrite(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := form(t, nil)
 		defer c.closeAll()
-		leader, survivor := c.leader(), c.follower()
+		leader := c.leader()
 		for i := range 30 {
 			leader.put(fmt.Sprint("k", i))
 		}
-		// Stop applying on the survivor before its log ends: the tail must count.
 		for _, name := range three {
 			c.host(name).crash()
+		}
+		// The leader is lost. Of the others, one may lack the newest entries.
+		var survivor *host
+		var last recovery.Position
+		for _, name := range three {
+			if h := c.host(name); h != leader {
+				if p := h.lastPosition(t); survivor == nil || p.Compare(last) > 0 {
+					survivor, last = h, p
+				}
+			}
 		}
 		plan, adopted := survivor.forceNewCluster(t)
 		if adopted.Timeline.Number != plan.From.Number+1 {

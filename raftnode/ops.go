@@ -103,7 +103,8 @@ type (
 	}
 
 	termAnswer struct {
-		Term uint64 `cbor:"1,keyasint"`
+		Term uint64    `cbor:"1,keyasint"`
+		Disk record.ID `cbor:"2,keyasint"` // a disk that took the place of a voter's does not speak for it
 	}
 
 	clockAnswer struct {
@@ -209,7 +210,7 @@ func (n *Node) serve() {
 	handle(n, opForward, n.serveForward)
 	handle(n, opReadIndex, n.serveReadIndex)
 	handle(n, opTerm, func(context.Context, peer.From, empty) (termAnswer, error) {
-		return termAnswer{Term: n.raft().CurrentTerm()}, nil
+		return termAnswer{Term: n.raft().CurrentTerm(), Disk: n.ident.get().Disk}, nil
 	})
 	handle(n, opClock, func(context.Context, peer.From, empty) (clockAnswer, error) {
 		return clockAnswer{UnixMilli: n.cfg.WallClock().UnixMilli()}, nil

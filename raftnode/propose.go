@@ -50,7 +50,7 @@ func (n *Node) Propose(ctx context.Context, r Request) (Receipt, error) {
 	if a.outcome.Kind == fault.OutcomeUnknown {
 		n.producerRefused(t.producer)
 	}
-	return Receipt{Outcome: a.outcome, Index: a.index, Timeline: n.fsm.Meta().Timeline}, nil
+	return Receipt{Outcome: a.outcome, Index: a.index, Timeline: n.Timeline()}, nil
 }
 
 // submit sends one command until there is an answer or ctx ends.

@@ -17,7 +17,7 @@ func TestQueueServesPrincipalsInTurn(t *testing.T) {
 	q := newQueue(100, 1<<20)
 	push := func(who string, n int) {
 		for i := range n {
-			if err := q.push(newPending(t.Context(), principal(who), []byte(fmt.Sprint(who, i)))); err != nil {
+			if err := q.push(newPending(t.Context(), principal(who), fmt.Append(nil, who, i))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -59,7 +59,7 @@ func TestQueueKeepsItsPromises(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"push": func(rt *rapid.T) {
 				who := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "who")
-				p := newPending(t.Context(), principal(who), []byte(fmt.Sprint(next)))
+				p := newPending(t.Context(), principal(who), fmt.Append(nil, next))
 				next++
 				if err := q.push(p); err == nil {
 					waiting[who] = append(waiting[who], p)

@@ -183,7 +183,7 @@ func (n *Node) tryReadIndex(ctx context.Context, quiet bool) (uint64, error) {
 	asking, stop := n.whileLeading(ctx, leader)
 	defer stop()
 	a, err := call[readIndexAnswer](asking, n, leader, opReadIndex, readIndexRequest{Term: n.raft().CurrentTerm(), Quiet: quiet})
-	if err != nil && ctx.Err() == nil && fault.Of(err) != fault.Unavailable {
+	if err != nil && (ctx.Err() == nil || !isContext(err)) && fault.Of(err) != fault.Unavailable {
 		err = fault.New(fault.NoLeader, "the leader did not confirm the read: %w", err).After(retryNoLeader)
 	}
 	return a.Index, err
@@ -259,8 +259,9 @@ func (n *Node) quorumOfTerm(ctx context.Context, r *raft.Raft, term uint64, aske
 	answers := make(chan bool, len(ask))
 	for _, id := range ask {
 		calls.Go(func() {
+			_, disk, _ := splitServerID(string(id))
 			a, err := askVoter[termAnswer](ctx, n, id, opTerm)
-			answers <- err == nil && a.Term == term
+			answers <- err == nil && a.Term == term && a.Disk == disk
 		})
 	}
 	for range ask {
@@ -298,7 +299,8 @@ func votersOf(r *raft.Raft) []raft.ServerID {
 	return ids
 }
 
-// askVoter calls the node of id; it must still have the disk that id names.
+// askVoter calls the node that id names. It may have another disk by now: where
+// that matters, the answer says which.
 func askVoter[A any](ctx context.Context, n *Node, id raft.ServerID, op uint16) (A, error) {
 	node, _, ok := splitServerID(string(id))
 	if !ok {

@@ -109,7 +109,8 @@ func (n *Node) Leader() (node, addr string, ok bool) {
 
 // remoteLeader is the leader's node if it is another one.
 func (n *Node) remoteLeader() (string, bool) {
-	node, _, ok := n.Leader()
+	_, id := n.raft().LeaderWithID()
+	node, _, ok := splitServerID(string(id))
 	return node, ok && node != n.cfg.Node
 }
 
@@ -140,6 +141,8 @@ func (n *Node) ready() error {
 		return fault.New(fault.NoLeader, "no leader is known").After(retryNoLeader)
 	case node == n.cfg.Node && n.leads() == nil:
 		return fault.New(fault.NoLeader, "this node has just become leader and is not ready").After(retryNoLeader)
+	case n.fsm.Meta().ClusterID.IsZero():
+		return fault.New(fault.Unavailable, "the state does not say yet which cluster it is of")
 	}
 	if _, open := n.producer.current(); !open {
 		return fault.New(fault.Unavailable, "this node has not announced itself yet")
@@ -168,14 +171,11 @@ func (n *Node) Ready(ctx context.Context) error {
 	}
 }
 
-// Checks of Health.
-type (
-	// Health answers the probes of an orchestrator.
-	Health struct {
-		Live  error // not nil: this process does not get well again by itself
-		Ready error // not nil: send requests to another node
-	}
-)
+// Health answers the probes of an orchestrator.
+type Health struct {
+	Live  error // not nil: this process does not get well again by itself
+	Ready error // not nil: send requests to another node
+}
 
 // Health is cheap and asks nobody.
 func (n *Node) Health() Health {
@@ -188,10 +188,14 @@ func (n *Node) Health() Health {
 
 // Timeline is the history of the log that this node is on; zero before it
 // belongs to a cluster.
-func (n *Node) Timeline() record.Timeline { return n.fsm.Meta().Timeline }
+func (n *Node) Timeline() record.Timeline { return n.ident.get().Timeline }
 
 // Meta is where this replica stands.
 func (n *Node) Meta() fsm.Meta { return n.fsm.Meta() }
+
+// DigestChecks are the newest logged checks of the digest, oldest first. Nodes
+// that have one at the same index have the same one, or differ in their state.
+func (n *Node) DigestChecks() []fsm.Check { return n.fsm.Checks() }
 
 // Storage is numbers of the state machine's storage, for metrics.
 func (n *Node) Storage() fsm.Stats { return n.fsm.Stats() }

@@ -90,3 +90,5 @@ func (m membership) invite(ctx context.Context, c admin.MemberChange) error {
 func (m membership) TransferLeadership(ctx context.Context, to string) error {
 	return m.node.TransferLeadership(ctx, to)
 }
+
+func (m membership) InitCluster(ctx context.Context) error { return m.node.InitCluster(ctx) }

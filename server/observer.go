@@ -11,7 +11,7 @@ import (
 )
 
 // statusOf is a node's account of itself as the admin API shows it.
-func statusOf(node *raftnode.Node, started time.Time) adminapi.Status {
+func statusOf(node *raftnode.Node, binary string, started time.Time) adminapi.Status {
 	s := node.Status()
 	status := adminapi.Status{
 		Node:           s.Node,
@@ -22,6 +22,7 @@ func statusOf(node *raftnode.Node, started time.Time) adminapi.Status {
 		Term:           s.Term,
 		Applied:        s.AppliedIndex,
 		Committed:      s.CommitIndex,
+		FirstLog:       s.FirstIndex,
 		LastLog:        s.LastIndex,
 		Durable:        s.DurableIndex,
 		Revision:       s.Revision,
@@ -30,6 +31,7 @@ func statusOf(node *raftnode.Node, started time.Time) adminapi.Status {
 		Staleness:      -1,
 		Ready:          s.Ready,
 		DiskBytes:      node.Storage().DiskBytes,
+		Version:        binary,
 		Started:        adminapi.TimeOf(started),
 		Disk:           s.Disk.String(),
 		Process:        s.Process.String(),
@@ -69,6 +71,15 @@ func (s *Server) Checks(probe string) []adminapi.Check {
 		}
 		return []adminapi.Check{drain, check("node", health.Live), check("replica", health.Ready)}
 	}
+}
+
+// DigestChecks are the newest logged checks of the digest; see admin.Observer.
+func (s *Server) DigestChecks() []adminapi.DigestCheck {
+	var list []adminapi.DigestCheck
+	for _, c := range s.node.DigestChecks() {
+		list = append(list, adminapi.DigestCheck{Index: c.Index, Digest: c.Digest.String()})
+	}
+	return list
 }
 
 func check(name string, err error) adminapi.Check {

@@ -135,7 +135,7 @@ func (s *Server) Ready(ctx context.Context) error {
 }
 
 // Status is what the node knows of itself; it asks nobody.
-func (s *Server) Status() adminapi.Status { return statusOf(s.node, s.started) }
+func (s *Server) Status() adminapi.Status { return statusOf(s.node, s.c.Node.Binary, s.started) }
 
 // Activity is where the MCP front notes that sessions are used.
 func (s *Server) Activity() *session.Activity { return s.activity }

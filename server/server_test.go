@@ -70,7 +70,19 @@ func testConfig(t testing.TB, dir string) Config {
 	}
 }
 
+// start runs a server until it takes reads and writes.
 func start(t testing.TB, c Config) *process {
+	t.Helper()
+	p := run(t, c)
+	ready, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := p.server.Ready(ready); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func run(t testing.TB, c Config) *process {
 	t.Helper()
 	p := &process{admin: c.Admin.Addr().String(), mcp: c.MCP.Addr().String(), ended: make(chan error, 1)}
 	s, err := New(t.Context(), c)
@@ -85,11 +97,6 @@ func start(t testing.TB, c Config) *process {
 		p.ended <- s.Run(ctx)
 	}()
 	t.Cleanup(func() { p.end(t) })
-	ready, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := s.Ready(ready); err != nil {
-		t.Fatal(err)
-	}
 	return p
 }
 
@@ -147,7 +154,7 @@ func TestAServerServesBothCarriersAndKeepsItsRecords(t *testing.T) {
 	}
 	client := p.client(t, false)
 	status, _, err := client.Status(t.Context(), &adminapi.StatusRequest{})
-	if err != nil || !status.Ready || status.Role != "leader" || len(status.Members) != 1 || !status.Members[0].Reachable {
+	if err != nil || !status.Ready || status.Role != "leader" || status.Version != "v0.0.0-test" || len(status.Members) != 1 || !status.Members[0].Reachable {
 		t.Errorf("status = %+v, %v", status, err)
 	}
 	if health, err := client.Health(t.Context(), adminapi.Readyz); err != nil || health.Status != "ok" {
@@ -170,6 +177,48 @@ func TestAServerServesBothCarriersAndKeepsItsRecords(t *testing.T) {
 	settings, _, err := client.SessionSettings(t.Context(), &adminapi.SessionSettingsRequest{})
 	if err != nil || settings.MaxPerPrincipal != 7 {
 		t.Errorf("after a restart the settings are %+v, %v", settings, err)
+	}
+}
+
+func TestANodeThatWaitsBeginsAClusterWhenItIsToldTo(t *testing.T) {
+	c := testConfig(t, t.TempDir())
+	c.Node.BootstrapExpect = 0
+	p := run(t, c)
+	client := p.client(t, false)
+	if health, err := client.Health(t.Context(), adminapi.Readyz); err != nil || health.Status == "ok" {
+		t.Errorf("a node without a cluster is ready: %+v, %v", health, err)
+	}
+	cluster, info, err := client.InitCluster(t.Context(), &adminapi.InitClusterRequest{})
+	if err != nil || cluster.Node != "n1" || cluster.Name != "test" || len(cluster.ID) != 32 || info.Index == 0 {
+		t.Fatalf("init = %+v at %+v, %v", cluster, info, err)
+	}
+	if _, _, err := client.Register(t.Context(), &adminapi.RegisterRequest{Type: "tool", Key: "a"}); err != nil {
+		t.Errorf("a write right after: %v", err)
+	}
+	status, _, err := client.Status(t.Context(), &adminapi.StatusRequest{})
+	if err != nil || status.ClusterID != cluster.ID || status.Role != "leader" {
+		t.Errorf("status = %+v, %v; cluster %+v", status, err, cluster)
+	}
+	if _, _, err := client.InitCluster(t.Context(), &adminapi.InitClusterRequest{}); fault.Of(err) != fault.Conflict || !strings.Contains(err.Error(), cluster.ID[:8]) {
+		t.Errorf("the second time = %v, want a conflict that names %s", err, cluster.ID[:8])
+	}
+}
+
+func TestDigestListsTheLoggedChecks(t *testing.T) {
+	c := testConfig(t, t.TempDir())
+	c.Node.DigestInterval = 50 * time.Millisecond
+	p := start(t, c)
+	client := p.client(t, false)
+	var digest adminapi.Digest
+	for len(digest.Checks) == 0 { // the next entry, sooner or later, is a check
+		var err error
+		next := adminapi.ReadOptions{MinIndex: digest.Index + 1}
+		if digest, _, err = client.Digest(t.Context(), &adminapi.DigestRequest{ReadOptions: next}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if first := digest.Checks[0]; first.Index == 0 || first.Index > digest.Checked || len(first.Digest) != 32 {
+		t.Errorf("digest = %+v", digest)
 	}
 }
 

@@ -18,7 +18,7 @@ func newClusterCommand(a *app) *cobra.Command {
   mcpraft cluster leader transfer --to node-2`,
 	}
 	cmd.AddCommand(newMembersCommand(a), newMemberAddCommand(a), newMemberPromoteCommand(a),
-		newMemberDemoteCommand(a), newMemberRemoveCommand(a), newLeaderCommand(a), newCertCommand(a))
+		newMemberDemoteCommand(a), newMemberRemoveCommand(a), newLeaderCommand(a), newClusterInitCommand(a), newCertCommand(a))
 	return cmd
 }
 
@@ -209,6 +209,28 @@ func (g *quorumGuard) check(a *app, cmd *cobra.Command, node, what string) (done
 		return false, nil
 	}
 	return false, a.confirm(what+" although the rest may have no majority", view.Cluster, g.yes)
+}
+
+func newClusterInitCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Begin a cluster on one node",
+		Long: `Have the node at --addr begin a cluster alone; others then join it, by cluster.join
+in their configuration or by mcpraft cluster add. It is for a node that waits and has
+no cluster.bootstrap_expect. A node that belongs to a cluster or finds one refuses.`,
+		Example: `  mcpraft cluster init --addr 10.0.0.1:7441`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
+				formed, _, err := c.InitCluster(ctx, &adminapi.InitClusterRequest{})
+				if err != nil {
+					return err
+				}
+				return a.show(formed, func(p *page) {
+					p.line("formed cluster %s (%s) of %s, which leads it", formed.Name, shortID(formed.ID), formed.Node)
+				})
+			})
+		},
+	}
 }
 
 func newLeaderCommand(a *app) *cobra.Command {

@@ -142,6 +142,13 @@ func (f *fakeCluster) handler(node string) http.Handler {
 	})
 	handle("GET /v1/cluster/leader", false, func(*http.Request) (any, error) { return f.leaderNow(), nil })
 	handle("POST /v1/cluster/leader", true, f.transfer)
+	handle("POST /v1/cluster/init", false, func(*http.Request) (any, error) {
+		if f.leader != "" {
+			return nil, fault.New(fault.Conflict, "node %s belongs to cluster fake (cccccccc) already", node)
+		}
+		f.leader = node
+		return adminapi.Cluster{Node: node, ID: strings.Repeat("c", 32), Name: "fake"}, nil
+	})
 	handle("GET /v1/status", false, func(*http.Request) (any, error) { return f.status(node), nil })
 	handle("GET /v1/workers", false, func(*http.Request) (any, error) {
 		return adminapi.Worker{Name: "mcpraft", Strategy: "one_for_one", Children: []adminapi.Worker{

@@ -12,6 +12,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/mcpraft/mcpraft/internal/failpoint"
+	"github.com/mcpraft/mcpraft/internal/fault"
 )
 
 func main() {
@@ -19,5 +22,8 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process the hard way
 
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ}
+	if err := failpoint.FromEnvironment(); err != nil {
+		os.Exit(a.exit(ctx, fault.New(fault.Invalid, "%v", err)))
+	}
 	os.Exit(a.run(ctx, os.Args[1:]))
 }

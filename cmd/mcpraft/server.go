@@ -151,6 +151,8 @@ func nodeConfig(c *config.Config, credentials *peer.Credentials) raftnode.Config
 		MemTableBytes:       c.Storage.MemTable.Bytes(),
 		BallastBytes:        c.Storage.Ballast.Bytes(),
 		ScrubBytesPerSecond: c.Storage.Scrub.Bytes(),
+		SnapshotEntries:     uint64(c.Storage.SnapshotEntries),
+		TrailingLogs:        uint64(c.Storage.TrailingLogs),
 	}
 }
 

@@ -19,6 +19,7 @@ package record
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -121,9 +122,5 @@ func (p *problems) err() error {
 	if len(p.list) == 0 {
 		return nil
 	}
-	msg := p.list[0]
-	for _, more := range p.list[1:] {
-		msg += "; " + more
-	}
-	return fault.New(fault.Invalid, "%s is not valid: %s", p.noun, msg)
+	return fault.New(fault.Invalid, "%s is not valid: %s", p.noun, strings.Join(p.list, "; "))
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -46,12 +47,7 @@ func (s SessionState) Live() bool { return s.Valid() && s != Dead }
 
 // CanMove reports whether a session may go from s to next.
 func (s SessionState) CanMove(next SessionState) bool {
-	for _, to := range sessionMoves[s] {
-		if to == next {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(sessionMoves[s], next)
 }
 
 func (s SessionState) String() string {

@@ -108,7 +108,7 @@ func (p *problems) metadata(field string, m map[string]string) {
 		return
 	}
 	total := 0
-	for k, v := range m {
+	for k, v := range m { // order: a sum has none
 		total += len(k) + len(v)
 	}
 	if total > MaxMetadataBytes {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -61,7 +62,7 @@ func (u *Upstream) Validate() error {
 	default:
 		p.add("transport", "%q is not one of http, sse, stdio", u.Transport)
 	}
-	if !contains(sessionModes, u.SessionMode) {
+	if !slices.Contains(sessionModes, u.SessionMode) {
 		p.add("session_mode", "%q is not one of shared, per_principal, per_session, per_call", u.SessionMode)
 	}
 	hour := uint64(time.Hour / time.Millisecond)
@@ -99,13 +100,4 @@ func (p *problems) httpURL(field, s string) {
 	case u.Fragment != "":
 		p.add(field, "carries a fragment")
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }

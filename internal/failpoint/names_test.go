@@ -12,8 +12,9 @@ import (
 var evalCall = regexp.MustCompile(`failpoint\.Eval\(("[^"]*")?`)
 
 // Every call of Eval in the repository names a failpoint of the list, by a literal
-// so that it can be found.
-func TestEveryCallNamesAKnownPoint(t *testing.T) {
+// so that it can be found, and every failpoint of the list is reached somewhere.
+func TestCallsAndNamesAreTheSame(t *testing.T) {
+	called := map[string]bool{}
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.Contains(path, "internal/failpoint/") {
 			return err
@@ -23,14 +24,21 @@ func TestEveryCallNamesAKnownPoint(t *testing.T) {
 			return err
 		}
 		for _, call := range evalCall.FindAllStringSubmatch(string(source), -1) {
-			if err := check(strings.Trim(call[1], `"`)); err != nil {
+			name := strings.Trim(call[1], `"`)
+			if err := check(name); err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
+			called[name] = called[name] || !strings.HasSuffix(path, "_test.go")
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for name := range names {
+		if !called[name] {
+			t.Errorf("nothing reaches failpoint %s", name)
+		}
 	}
 }
 

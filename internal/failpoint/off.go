@@ -4,6 +4,7 @@ package failpoint
 
 import (
 	"errors"
+	"fmt"
 	"os"
 )
 
@@ -20,7 +21,7 @@ func Eval(name string) error { return nil }
 // to ignore the variable.
 func FromEnvironment() error {
 	if os.Getenv(Variable) != "" {
-		return ErrDisabled
+		return fmt.Errorf("%s is set: %w", Variable, ErrDisabled)
 	}
 	return nil
 }

@@ -149,6 +149,10 @@ func parseCAs(data []byte) (*x509.CertPool, error) {
 		if err != nil || block.Type != "CERTIFICATE" {
 			return nil, fault.New(fault.Invalid, "CA file: block %d, %q, is not a certificate", n+1, block.Type)
 		}
+		if !cert.IsCA {
+			return nil, fault.New(fault.Invalid, "CA file: certificate %d, %q, is not that of an authority", n+1, cert.Subject.CommonName).
+				WithHint("name the ca.crt that the nodes' certificates were issued with, not a node's own certificate")
+		}
 		pool.AddCert(cert)
 		n++
 	}

@@ -87,6 +87,8 @@ func TestBadNamesAndPairsAreRefused(t *testing.T) {
 	wantKind(t, err, fault.Invalid, "CA file holds no certificate")
 	_, err = NewCredentials(pair, pair.Key)
 	wantKind(t, err, fault.Invalid, `"PRIVATE KEY", is not a certificate`)
+	_, err = NewCredentials(pair, slices.Concat(ca.Pair().Cert, pair.Cert))
+	wantKind(t, err, fault.Invalid, `certificate 2, "n1", is not that of an authority`)
 	_, err = NewCredentials(ca.Pair(), ca.Pair().Cert)
 	wantKind(t, err, fault.Unauthenticated, "0 names of the form mcpraft://CLUSTER/NODE, want one")
 	_, err = ParseCA(pair)

@@ -115,7 +115,7 @@ func (p *Port) decide(own Identity, target record.ID, s *stream) error {
 			own.Node, own.Process.Short(), other.Process.Short()).WithHint("give each node a name of its own")
 	case !target.IsZero() && target != own.Disk:
 		return refuse(ReasonDisk, fault.Conflict, "target disk %s is not mine: this node's disk was replaced, it is %s now", target.Short(), own.Disk.Short()).
-			WithHint("remove the old disk with `mcpraft cluster remove %s/%s`", own.Node, target)
+			WithHint("remove the old disk with `mcpraft cluster remove %s`", own.Node)
 	case s.protocol == protocolCalls:
 		return nil
 	case target.IsZero():

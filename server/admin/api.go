@@ -45,6 +45,9 @@ type Membership interface {
 	// TransferLeadership hands leadership to a voter, the most up-to-date one if
 	// to is empty, and returns when it leads.
 	TransferLeadership(ctx context.Context, to string) error
+	// InitCluster makes this node, which belongs to no cluster, one of its own,
+	// and returns when it leads. Unlike the others it is refused the second time.
+	InitCluster(ctx context.Context) error
 }
 
 // A MemberChange is one change of the membership.
@@ -70,6 +73,8 @@ type Observer interface {
 	Status() adminapi.Status
 	// Checks are the parts of a health probe: adminapi.Livez, Readyz or Startupz.
 	Checks(probe string) []adminapi.Check
+	// DigestChecks are the newest logged checks of the digest, oldest first.
+	DigestChecks() []adminapi.DigestCheck
 }
 
 // Config is what an API is made of. Every field without a stated default must be set.

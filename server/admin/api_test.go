@@ -44,6 +44,11 @@ func (m *membership) TransferLeadership(_ context.Context, to string) error {
 	return nil
 }
 
+func (m *membership) InitCluster(context.Context) error {
+	m.asked = append(m.asked, "init")
+	return fault.New(fault.Conflict, "node %s belongs to cluster test (02000000) already", solo.Node)
+}
+
 // observer tells of a healthy node, unless sick.
 type observer struct{ sick bool }
 
@@ -56,6 +61,10 @@ func (o *observer) Checks(string) []adminapi.Check {
 		return []adminapi.Check{{Name: "leader", Detail: "no leader is known"}, {Name: "disk", OK: true}}
 	}
 	return []adminapi.Check{{Name: "leader", OK: true}}
+}
+
+func (o *observer) DigestChecks() []adminapi.DigestCheck {
+	return []adminapi.DigestCheck{{Index: 1, Digest: strings.Repeat("0", 32)}}
 }
 
 func workers() adminapi.Worker {

@@ -96,6 +96,19 @@ func (a *API) transferLeader(ctx context.Context, _ *call, r *adminapi.TransferL
 	return leader, info, err
 }
 
+func (a *API) initCluster(ctx context.Context, _ *call, r *adminapi.InitClusterRequest) (adminapi.Cluster, adminapi.Info, error) {
+	err := without(r.WriteOptions, true, true, "a cluster begins once, and is refused the second time")
+	if err == nil {
+		err = a.c.Membership.InitCluster(ctx)
+	}
+	if err != nil {
+		return adminapi.Cluster{}, adminapi.Info{}, err
+	}
+	status := a.c.Observer.Status()
+	info, err := a.here(ctx)
+	return adminapi.Cluster{Node: status.Node, ID: status.ClusterID, Name: status.ClusterName}, info, err
+}
+
 // here is where this node stands, for answers that no entry of ours carried.
 func (a *API) here(ctx context.Context) (adminapi.Info, error) {
 	view, info, err := a.view(ctx, adminapi.ReadOptions{}, adminapi.Any)

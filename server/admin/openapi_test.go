@@ -71,8 +71,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	for name, v := range map[string]any{
 		"Entry": adminapi.Entry{}, "EntrySpec": adminapi.EntrySpec{}, "Session": adminapi.Session{}, "SessionSpec": adminapi.SessionSpec{},
 		"CreatedSession": adminapi.CreatedSession{}, "SessionSettings": adminapi.SessionSettings{}, "Upstream": adminapi.Upstream{},
-		"UpstreamSpec": adminapi.UpstreamSpec{}, "Pool": adminapi.Pool{}, "Member": adminapi.Member{}, "Leader": adminapi.Leader{},
-		"Status": adminapi.Status{}, "Digest": adminapi.Digest{}, "Worker": adminapi.Worker{}, "Check": adminapi.Check{},
+		"UpstreamSpec": adminapi.UpstreamSpec{}, "Pool": adminapi.Pool{}, "Member": adminapi.Member{}, "Leader": adminapi.Leader{}, "Cluster": adminapi.Cluster{},
+		"Status": adminapi.Status{}, "Digest": adminapi.Digest{}, "DigestCheck": adminapi.DigestCheck{}, "Worker": adminapi.Worker{}, "Check": adminapi.Check{},
 		"Health": adminapi.Health{}, "Receipt": adminapi.Receipt{}, "Principal": adminapi.Principal{},
 	} {
 		want := slices.Sorted(slices.Values(jsonNames(reflect.TypeOf(v))))

@@ -139,6 +139,9 @@ func routes() []*route {
 			r.WriteOptions = a.write()
 			a.json(&r.TransferSpec)
 		}, (*API).transferLeader),
+		on(adminapi.OpInitCluster, func(a *args, r *adminapi.InitClusterRequest) {
+			r.WriteOptions = a.write()
+		}, (*API).initCluster),
 
 		on(adminapi.OpStatus, func(a *args, r *adminapi.StatusRequest) {
 			r.ReadOptions = a.read()

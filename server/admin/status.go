@@ -44,6 +44,7 @@ func (a *API) digest(ctx context.Context, _ *call, r *adminapi.DigestRequest) (a
 		Digest:  meta.Digest.String(),
 		Checked: meta.CheckedIndex,
 		Since:   meta.SinceCheck,
+		Checks:  a.c.Observer.DigestChecks(),
 	}, info, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/mcpraft/mcpraft/fsm"
+	"github.com/mcpraft/mcpraft/internal/failpoint"
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/server/adminapi"
@@ -25,6 +26,9 @@ func (a *API) propose(ctx context.Context, c *call, o adminapi.WriteOptions, r a
 	receipt, err := a.c.Replica.Propose(ctx, request)
 	if err != nil {
 		return fsm.Outcome{}, adminapi.Info{}, err
+	}
+	if err := failpoint.Eval("admin/answer"); err != nil {
+		return fsm.Outcome{}, adminapi.Info{}, fault.New(fault.OutcomeUnknown, "the answer to a change was lost: %w", err)
 	}
 	outcome := receipt.Outcome
 	info := adminapi.Info{

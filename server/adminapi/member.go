@@ -3,6 +3,8 @@ package adminapi
 import (
 	"context"
 	"net/url"
+
+	"github.com/mcpraft/mcpraft/internal/fault"
 )
 
 // A Member is one node of the cluster: what it says of itself, and its part in
@@ -103,6 +105,20 @@ type TransferLeaderRequest struct {
 	TransferSpec
 }
 
+// InitClusterRequest has the asked node, which must belong to no cluster and find
+// none, begin one alone. It answers when the node leads.
+type InitClusterRequest struct {
+	bare
+	WriteOptions
+}
+
+// A Cluster is one that a node has begun.
+type Cluster struct {
+	Node string `cbor:"1,keyasint" json:"node"` // the one that was asked, its only member
+	ID   string `cbor:"2,keyasint" json:"cluster_id"`
+	Name string `cbor:"3,keyasint" json:"cluster_name"`
+}
+
 func (*MembersRequest) op() Op        { return OpMembers }
 func (*AddMemberRequest) op() Op      { return OpAddMember }
 func (*PromoteMemberRequest) op() Op  { return OpPromoteMember }
@@ -110,6 +126,7 @@ func (*DemoteMemberRequest) op() Op   { return OpDemoteMember }
 func (*RemoveMemberRequest) op() Op   { return OpRemoveMember }
 func (*LeaderRequest) op() Op         { return OpLeader }
 func (*TransferLeaderRequest) op() Op { return OpTransferLeader }
+func (*InitClusterRequest) op() Op    { return OpInitCluster }
 
 func memberPath(node string) string { return "/v1/cluster/members/" + segment(node) }
 
@@ -120,6 +137,7 @@ func (r *DemoteMemberRequest) path() string  { return memberPath(r.Node) + "/dem
 func (r *RemoveMemberRequest) path() string  { return memberPath(r.Node) }
 func (*LeaderRequest) path() string          { return "/v1/cluster/leader" }
 func (*TransferLeaderRequest) path() string  { return "/v1/cluster/leader" }
+func (*InitClusterRequest) path() string     { return "/v1/cluster/init" }
 
 func (*AddMemberRequest) parameters(url.Values)      {}
 func (r *AddMemberRequest) body() any                { return &r.MemberSpec }
@@ -159,4 +177,14 @@ func (c *Client) Leader(ctx context.Context, r *LeaderRequest) (Leader, Info, er
 // TransferLeader hands leadership over and answers who leads then.
 func (c *Client) TransferLeader(ctx context.Context, r *TransferLeaderRequest) (Leader, Info, error) {
 	return call[Leader](ctx, c, r)
+}
+
+// InitCluster has a node begin a cluster alone. A client of several addresses
+// could reach any of them, so it refuses.
+func (c *Client) InitCluster(ctx context.Context, r *InitClusterRequest) (Cluster, Info, error) {
+	if len(c.targets) != 1 {
+		return Cluster{}, Info{}, fault.New(fault.Invalid, "a cluster begins on one node, %d addresses are given", len(c.targets)).
+			WithHint("give the address of that node alone")
+	}
+	return call[Cluster](ctx, c, r)
 }

@@ -35,6 +35,7 @@ const (
 	OpRemoveMember   Op = 34
 	OpLeader         Op = 35
 	OpTransferLeader Op = 36
+	OpInitCluster    Op = 37
 
 	OpStatus  Op = 40
 	OpDigest  Op = 41
@@ -77,6 +78,7 @@ var operations = []Operation{
 	{OpRemoveMember, "members.remove", http.MethodDelete, "/v1/cluster/members/{node}", true},
 	{OpLeader, "leader.show", http.MethodGet, "/v1/cluster/leader", false},
 	{OpTransferLeader, "leader.transfer", http.MethodPost, "/v1/cluster/leader", true},
+	{OpInitCluster, "cluster.init", http.MethodPost, "/v1/cluster/init", true},
 
 	{OpStatus, "status", http.MethodGet, "/v1/status", false},
 	{OpDigest, "digest", http.MethodGet, "/v1/digest", false},

@@ -33,6 +33,7 @@ type Status struct {
 	Process        string   `cbor:"23,keyasint,omitempty" json:"process,omitempty"`
 	Alarms         []string `cbor:"24,keyasint,omitempty" json:"alarms,omitempty"` // sentences; what an operator must look at
 	Members        []Member `cbor:"25,keyasint,omitempty" json:"members"`
+	FirstLog       uint64   `cbor:"26,keyasint,omitempty" json:"first_log_index"` // what lies before it has been cut off the log
 }
 
 // A Check is one part of being ready.
@@ -56,6 +57,16 @@ type Digest struct {
 	Digest  string `cbor:"3,keyasint" json:"digest"`                         // 32 hexadecimal digits
 	Checked uint64 `cbor:"4,keyasint,omitempty" json:"checked_index"`        // of the newest check that all nodes made at one index
 	Since   uint64 `cbor:"5,keyasint,omitempty" json:"commands_since_check"` // applied after it
+
+	// Checks are the newest, at most 32, oldest first.
+	Checks []DigestCheck `cbor:"6,keyasint,omitempty" json:"checks,omitempty"`
+}
+
+// A DigestCheck is the digest of a node's state before one index of the log, at
+// which every node takes it.
+type DigestCheck struct {
+	Index  uint64 `cbor:"1,keyasint" json:"index"`
+	Digest string `cbor:"2,keyasint" json:"digest"`
 }
 
 // DigestRequest asks one node; the default is consistency any. MinIndex waits.

@@ -130,7 +130,7 @@ func requests() []request {
 		new(SuspendSessionRequest), new(ResumeSessionRequest), new(SessionSettingsRequest), new(PutSessionSettingsRequest),
 		new(PutUpstreamRequest), new(UpstreamsRequest), new(UpstreamRequest), new(RemoveUpstreamRequest),
 		new(MembersRequest), new(AddMemberRequest), new(PromoteMemberRequest), new(DemoteMemberRequest),
-		new(RemoveMemberRequest), new(LeaderRequest), new(TransferLeaderRequest),
+		new(RemoveMemberRequest), new(LeaderRequest), new(TransferLeaderRequest), new(InitClusterRequest),
 		new(StatusRequest), new(DigestRequest), new(WorkersRequest),
 	}
 }

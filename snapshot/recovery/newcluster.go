@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	replayBatch    = 64 // entries applied at once
-	buildingSuffix = ".building"
+	replayBatch     = 64 // entries applied at once
+	replayingSuffix = ".replaying"
+	buildingSuffix  = ".building"
 )
 
 // A Position is where a log ends. The survivor to recover from is the one with
@@ -71,23 +72,27 @@ func NewPlan(ctx context.Context, s Survivor) (_ *Plan, err error) {
 		return nil, fault.New(fault.Integrity, "the state of this survivor is not right: %v", mismatch).WithHint("recover from another survivor, or from a backup")
 	}
 	meta := m.Meta()
-	if meta.ClusterID.IsZero() {
-		return nil, fault.New(fault.Invalid, "the state in %s belongs to no cluster yet", s.State)
-	}
 	p := &Plan{
 		survivor: s,
-		Cluster:  meta.ClusterName, ClusterID: meta.ClusterID,
-		From: meta.Timeline, To: nextTimeline(meta.Timeline),
+		Cluster:  meta.ClusterName, ClusterID: meta.ClusterID, From: meta.Timeline,
 		State: Position{meta.Term, meta.Index}, LogTime: meta.LogTime, LastTime: meta.LogTime,
 	}
 	p.Last = p.State
 	if s.Log.Compare(p.Last) > 0 {
 		p.Last = s.Log
 	}
-	return p, p.count(ctx)
+	if err := p.count(ctx); err != nil {
+		return nil, err
+	}
+	if p.ClusterID.IsZero() {
+		return nil, fault.New(fault.Invalid, "neither the state in %s nor the log behind it belongs to a cluster", s.State)
+	}
+	p.To = nextTimeline(p.From)
+	return p, nil
 }
 
-// count looks at the entries to be replayed.
+// count looks at the entries to be replayed. A state that was never made durable
+// is empty: then the cluster's identity is in one of them.
 func (p *Plan) count(ctx context.Context) error {
 	for e, err := range p.tail(ctx) {
 		if err != nil {
@@ -99,6 +104,11 @@ func (p *Plan) count(ctx context.Context) error {
 		}
 		p.Entries++
 		p.Commands += len(envelope.Proposals)
+		for _, proposal := range envelope.Proposals {
+			if c, ok := proposal.Command.(*fsm.InitCluster); ok && p.ClusterID.IsZero() {
+				p.Cluster, p.ClusterID, p.From = c.Name, c.ID, c.Timeline
+			}
+		}
 		p.LastTime = max(p.LastTime, e.LogTime)
 	}
 	return nil
@@ -143,8 +153,10 @@ type Result struct {
 	Rejected int // commands that the state machine rejected, as it would have
 }
 
-// Run does what p says. A failure or a crash leaves nothing under Target.Dir.
-func (p *Plan) Run(ctx context.Context, t Target) (Result, error) {
+// Run does what p says: it replays the tail on a copy of the state, and then
+// writes what came of it under the new timeline and membership. A failure or a
+// crash leaves nothing under Target.Dir.
+func (p *Plan) Run(ctx context.Context, t Target) (_ Result, err error) {
 	fs := p.survivor.FS
 	if fs == nil {
 		fs = vfs.Default
@@ -152,39 +164,49 @@ func (p *Plan) Run(ctx context.Context, t Target) (Result, error) {
 	if _, err := fs.Stat(t.Dir); err == nil {
 		return Result{}, fault.New(fault.Conflict, "%s exists already", t.Dir).WithHint("name a directory that does not exist")
 	}
-	building := t.Dir + buildingSuffix
-	if err := fs.RemoveAll(building); err != nil {
+	replaying, building := t.Dir+replayingSuffix, t.Dir+buildingSuffix
+	defer func() { err = errors.Join(err, fs.RemoveAll(replaying)) }()
+	for _, dir := range []string{replaying, building} {
+		if err := fs.RemoveAll(dir); err != nil {
+			return Result{}, err
+		}
+	}
+	asItIs := func(m fsm.Meta) fsm.Meta { return m }
+	if err := copyState(fs, p.survivor.State, replaying, asItIs); err != nil {
 		return Result{}, err
 	}
-	if err := p.seed(fs, building, t.Configuration); err != nil {
-		return Result{}, err
-	}
-	r, err := p.replay(ctx, fs, building)
+	r, err := p.replay(ctx, fs, replaying)
 	if err != nil {
+		return Result{}, err
+	}
+	if err := copyState(fs, replaying, building, func(m fsm.Meta) fsm.Meta {
+		m.Timeline, m.Configuration, m.ConfigurationIndex = p.To, t.Configuration, m.Index
+		return m
+	}); err != nil {
 		return Result{}, err
 	}
 	if err := fs.Rename(building, t.Dir); err != nil {
 		return Result{}, err
 	}
-	r.Dir = t.Dir
+	r.Dir, r.Timeline = t.Dir, p.To
 	return r, syncDir(fs, fs.PathDir(t.Dir))
 }
 
-// seed copies the survivor's state under the new timeline and membership.
-func (p *Plan) seed(fs vfs.FS, dir string, configuration []byte) (err error) {
-	m, err := fsm.Open(p.survivor.State, fsm.Options{FS: fs})
+// copyState writes the state in one directory to another, with its meta changed.
+func copyState(fs vfs.FS, from, to string, change func(fsm.Meta) fsm.Meta) (err error) {
+	m, err := fsm.Open(from, fsm.Options{FS: fs})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	if m.Meta().Index == 0 {
+		return nil // there is nothing to copy
+	}
 	snap, err := m.Snapshot()
 	if err != nil {
 		return err
 	}
 	defer snap.Close()
-	meta := snap.Meta()
-	meta.Timeline = p.To
-	meta.Configuration, meta.ConfigurationIndex = configuration, meta.Index
 	r, w := io.Pipe()
 	sent := make(chan struct{})
 	go func() { // waited for below
@@ -192,59 +214,70 @@ func (p *Plan) seed(fs vfs.FS, dir string, configuration []byte) (err error) {
 		_, err := snap.WriteTo(w)
 		w.CloseWithError(err) // nil means EOF
 	}()
-	err = fsm.Seed(dir, fsm.Options{FS: fs}, meta, r)
+	err = fsm.Seed(to, fsm.Options{FS: fs}, change(snap.Meta()), r)
 	_ = r.CloseWithError(err) // ends the writer; has no error
 	<-sent
 	return err
 }
 
-// replay applies the tail to the copy.
+// replay applies the tail to the copy in dir.
 func (p *Plan) replay(ctx context.Context, fs vfs.FS, dir string) (_ Result, err error) {
 	m, err := fsm.Open(dir, fsm.Options{FS: fs})
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	var r Result
-	var batch []fsm.Entry
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		results, err := m.Apply(batch)
-		for _, result := range results {
-			for _, outcome := range result {
-				if outcome.Kind != 0 {
-					r.Rejected++
-				}
-			}
-		}
-		batch = batch[:0]
-		return err
-	}
+	r := replayer{machine: m}
 	for e, err := range p.tail(ctx) {
+		if err == nil {
+			err = r.add(e)
+		}
 		if err != nil {
 			return Result{}, err
 		}
-		batch = append(batch, fsm.Entry{Index: e.Index, Term: e.Term, Data: e.Data})
-		if len(batch) == replayBatch {
-			if err := flush(); err != nil {
-				return Result{}, err
-			}
-		}
 	}
-	if err := flush(); err != nil {
-		return Result{}, err
-	}
-	if mismatch := m.Mismatch(); mismatch != nil {
-		return Result{}, fault.New(fault.Integrity, "the replayed state is not right: %v", mismatch).WithHint("recover from another survivor, or from a backup")
-	}
-	if err := m.Sync(); err != nil {
+	if err := r.flush(); err != nil {
 		return Result{}, err
 	}
 	meta := m.Meta()
-	r.State, r.Timeline, r.Digest = Position{meta.Term, meta.Index}, meta.Timeline, meta.Digest
-	return r, nil
+	if mismatch := m.Mismatch(); mismatch != nil {
+		return Result{}, fault.New(fault.Integrity, "the replayed state is not right: %v", mismatch).WithHint("recover from another survivor, or from a backup")
+	}
+	if meta.ClusterID != p.ClusterID {
+		return Result{}, fault.New(fault.Integrity, "the replayed state is of cluster %s, not %s", meta.ClusterID, p.ClusterID)
+	}
+	return Result{State: Position{meta.Term, meta.Index}, Digest: meta.Digest, Rejected: r.rejected}, m.Sync()
+}
+
+// replayer applies entries in batches.
+type replayer struct {
+	machine  *fsm.Machine
+	batch    []fsm.Entry
+	rejected int
+}
+
+func (r *replayer) add(e wal.Entry) error {
+	r.batch = append(r.batch, fsm.Entry{Index: e.Index, Term: e.Term, Data: e.Data})
+	if len(r.batch) < replayBatch {
+		return nil
+	}
+	return r.flush()
+}
+
+func (r *replayer) flush() error {
+	if len(r.batch) == 0 {
+		return nil
+	}
+	results, err := r.machine.Apply(r.batch)
+	r.batch = r.batch[:0]
+	for _, result := range results {
+		for _, outcome := range result {
+			if outcome.Kind != 0 {
+				r.rejected++
+			}
+		}
+	}
+	return err
 }
 
 // nextTimeline follows t: a number higher, and a salt of its own, so that two

@@ -26,6 +26,8 @@ type Cluster struct {
 	token string
 	ca    *peer.CA
 	nodes []*Node
+
+	settings []string // KEY=VALUE, over the configuration of every node
 }
 
 // A Node is a place for one process: configuration, addresses, data.
@@ -41,16 +43,11 @@ type Node struct {
 // NewCluster prepares n nodes and starts none.
 func NewCluster(t *testing.T, name string, n int) *Cluster {
 	t.Helper()
-	return newClusterIn(t, t.TempDir(), name, n)
-}
-
-func newClusterIn(t *testing.T, dir, name string, n int) *Cluster {
-	t.Helper()
 	ca, err := peer.MakeCA(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Cluster{t: t, name: name, dir: dir, token: "e2e_" + rand.Text() + rand.Text(), ca: ca}
+	c := &Cluster{t: t, name: name, dir: t.TempDir(), token: "e2e_" + rand.Text() + rand.Text(), ca: ca}
 	c.write("token", c.token)
 	c.write("ca.crt", string(ca.Pair().Cert))
 	ports := freePorts(t, 3*n)
@@ -174,7 +171,11 @@ func (c *Cluster) Start(i int) {
 
 func (c *Cluster) launch(n *Node) {
 	c.t.Helper()
-	n.Process = start(c.t, n.id, c.dir, "server", "--config", n.config())
+	args := []string{"server", "--config", n.config()}
+	for _, setting := range c.settings {
+		args = append(args, "--set", setting)
+	}
+	n.Process = start(c.t, n.id, c.dir, args...)
 }
 
 // Restart kills node i, if it runs, and starts it.
@@ -201,6 +202,16 @@ func (c *Cluster) index(id string) int {
 	}
 	c.t.Fatalf("there is no node %q", id)
 	return -1
+}
+
+// Status is what node i says of itself.
+func (c *Cluster) Status(i int) adminapi.Status {
+	c.t.Helper()
+	s, _, err := c.Client(i).Status(c.t.Context(), &adminapi.StatusRequest{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
 }
 
 // Leader waits until a linearizable read says who leads, and returns its place.

@@ -2,86 +2,66 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/mcpraft/mcpraft/server/adminapi"
 )
-
-// cutAfter is how many entries make it certain that the log was cut behind a
-// node: those between two snapshots, and those that are kept behind one.
-const cutAfter = 16_384 + 20_480 + 2_000
 
 // A node that was away while the log was cut cannot be caught up entry by entry:
 // it is sent the state.
 func TestNodeThatWasAwayComesBackBySnapshot(t *testing.T) {
 	t.Parallel()
-	c := newClusterIn(t, memoryDir(t), "e2e", 3)
+	c := NewCluster(t, "e2e", 3)
+	c.settings = []string{"storage.snapshot_entries=64", "storage.trailing_logs=64"}
 	c.StartAll()
 	c.Register("before", "x")
 	c.Ready(2)
 	c.nodes[2].Kill()
-	leader := c.Leader()
-	fillLog(c, leader)
+	writeUntilCut(c, 0, 1)
 	c.Start(2)
 	c.Ready(2)
 	if got := c.Location(2, "before"); got != "x" {
 		t.Errorf("the node that came back says %q", got)
 	}
 	c.SameDigest(0, 1, 2)
-	c.nodes[2].Says("snapshot")
+	c.nodes[2].Says("installed a snapshot")
 }
 
-// fillLog writes until the log has cutAfter more entries. Few callers make small
-// envelopes, and so more entries.
-func fillLog(c *Cluster, leader int) {
-	t := c.t
-	t.Helper()
-	client, err := adminapi.NewStream(adminapi.Config{Addrs: []string{c.nodes[leader].admin}, Token: c.token, Timeout: 5 * time.Second})
-	if err != nil {
-		t.Fatal(err)
+// writeUntilCut writes until the logs of the nodes begin behind what is in them
+// now.
+func writeUntilCut(c *Cluster, nodes ...int) {
+	c.t.Helper()
+	var now uint64
+	for _, i := range nodes {
+		now = max(now, c.Status(i).LastLog)
 	}
-	defer client.Close()
-	_, info, err := client.Leader(t.Context(), &adminapi.LeaderRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	until := info.Index + cutAfter
+	round := 0
+	eventually(c.t, "the logs are cut", func() bool {
+		writeSome(c, fmt.Sprint("filler-", round))
+		round++
+		for _, i := range nodes {
+			if c.Status(i).FirstLog <= now {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// writeSome registers a hundred names, some at once.
+func writeSome(c *Cluster, prefix string) {
+	client := c.Client()
 	var wg sync.WaitGroup
-	begun := time.Now()
 	for w := range 4 {
 		wg.Go(func() {
-			key, revision := fmt.Sprintf("filler-%d", w), uint64(0)
-			for index := uint64(0); index < until; {
-				r := &adminapi.RegisterRequest{Type: "tool", Key: key}
-				r.IfMatch = revision
-				receipt, info, err := client.Register(t.Context(), r)
-				if err != nil {
-					t.Errorf("filling the log: %v", err)
-					return
+			for i := range 25 {
+				r := &adminapi.RegisterRequest{Type: "tool", Key: fmt.Sprint(prefix, "-", w, "-", i)}
+				if _, _, err := client.Register(c.t.Context(), r); err != nil && !unsettled(err) {
+					c.t.Errorf("filling the log: %v", err)
 				}
-				index, revision = info.Index, receipt.Revision
 			}
 		})
 	}
 	wg.Wait()
-	t.Logf("%d entries in %v", cutAfter, time.Since(begun).Round(time.Millisecond))
-}
-
-// memoryDir is a directory in memory where there is one, so that tens of
-// thousands of entries do not each wait for a disk; else one on the disk.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "mcpraft-e2e-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }

@@ -17,6 +17,7 @@ const checkLimit = 10 * time.Second
 // ended: porcupine's limits are of real time.
 func (r *report) check() {
 	r.checkRevisions()
+	r.checkOrder()
 	r.checkFreshness()
 	r.checkAgreement()
 	entries := r.entries.All()
@@ -70,6 +71,19 @@ func (r *report) checkRevisions() {
 	for _, v := range r.views {
 		if v.found {
 			see(v.client, v.value, v.revision)
+		}
+	}
+}
+
+// checkOrder: revisions, indexes and log times of changes grow together. Changes
+// of one entry share its index and its time.
+func (r *report) checkOrder() {
+	firsts := slices.DeleteFunc(slices.Clone(r.writes), func(w write) bool { return w.replayed })
+	slices.SortFunc(firsts, func(a, b write) int { return cmp.Compare(a.revision, b.revision) })
+	for i := 1; i < len(firsts); i++ {
+		a, b := firsts[i-1], firsts[i]
+		if a.index > b.index || a.index == b.index && a.time != b.time || a.index < b.index && a.time >= b.time {
+			r.failf("revisions %d and %d are of indexes %d and %d and log times %d and %d", a.revision, b.revision, a.index, b.index, a.time, b.time)
 		}
 	}
 }
@@ -144,9 +158,15 @@ func (r *report) checkAgreement() {
 	}
 }
 
-// perhapsRemoved is the keys of removals whose outcome nobody knows.
+// perhapsRemoved is the keys of removals of which nobody knows whether, or by
+// which entry of the log, they were done.
 func (r *report) perhapsRemoved() map[string]bool {
 	keys := make(map[string]bool)
+	for _, w := range r.writes {
+		if w.replayed && w.value == "" {
+			keys[w.key] = true
+		}
+	}
 	for _, o := range r.entries.All() {
 		if o.Unknown() && o.In.Op == model.Unregister {
 			keys[o.Key] = true

@@ -236,7 +236,7 @@ func (c *client) note(h *host, key, value string, began time.Duration, r raftnod
 	c.last = max(c.last, r.Index)
 	w := write{
 		client: c.name, node: h.name, key: key, value: value, ended: c.since(), returned: c.tick(),
-		index: r.Index, replayed: r.Outcome.Replayed, revision: r.Outcome.Revision, timeline: r.Timeline,
+		index: r.Index, replayed: r.Outcome.Replayed, revision: r.Outcome.Revision, time: r.Outcome.Time, timeline: r.Timeline,
 	}
 	c.addWrite(w)
 	low, high := c.trace.start.Add(began-2*time.Millisecond), time.Now().Add(c.plan.skew+2*time.Millisecond)

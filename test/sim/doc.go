@@ -23,7 +23,8 @@
 //     every write that its index says, and equals every other view of that index.
 //   - Nothing is applied twice: no value is seen at two revisions, no revision is
 //     given twice, and counters that clients raise by compare-and-set add up.
-//   - Sessions never expire early, and log time keeps to the clocks of the nodes.
+//   - Revisions, indexes and log times grow together; log time keeps to the clocks
+//     of the nodes, and no session expires within its TTL.
 //   - After the faults: every node is a voter again, ready within a minute, at the
 //     same index with the same digest; its disk, opened again after a power
 //     failure, holds that state and scrubs clean.

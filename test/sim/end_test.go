@@ -143,7 +143,7 @@ func (h *host) inspect(want fsm.Meta, r *seeded) {
 	if wrong := m.Mismatch(); wrong != nil {
 		h.cluster.failf("%s has noticed a digest that is not the leader's: %+v", h.name, *wrong)
 	}
-	report, err := m.Scrub(context.Background(), 0)
+	report, err := m.Scrub(context.Background(), nil)
 	if err == nil && report.Damaged() {
 		err = fault.New(fault.Integrity, "digest %v, written was %v", report.Digest, report.Want)
 	}

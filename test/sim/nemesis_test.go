@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/mcpraft/mcpraft/fsm"
+	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/test/model/memnet"
 )
@@ -30,6 +33,7 @@ func attacks() []attack {
 	return []attack{
 		{"isolate-leader", (*nemesis).isolateLeader},
 		{"deafen-leader", (*nemesis).deafenLeader},
+		{"strand-leader", (*nemesis).strandLeader},
 		{"split", (*nemesis).split},
 		{"cut-pair", (*nemesis).cutPair},
 		{"flap", (*nemesis).flap},
@@ -141,6 +145,35 @@ func (n *nemesis) deafenLeader() func() {
 		return n.cut("nothing reaches "+h.name, memnet.Drop, oneWay(n.others(h.name), []string{h.name}))
 	}
 	return n.cut(h.name+" reaches nobody", memnet.Drop, oneWay([]string{h.name}, n.others(h.name)))
+}
+
+// strandLeader cuts the leader off while many commands arrive at it. It is left
+// with a tail of the log that nobody else has; if the others cut theirs meanwhile,
+// it gets a snapshot that contradicts its log.
+func (n *nemesis) strandLeader() func() {
+	h := n.leader()
+	if h == nil {
+		return nil
+	}
+	l := h.life.Load()
+	heal := n.cut(h.name+" from all", memnet.Drop, both([]string{h.name}, n.others(h.name)))
+	ctx, cancel := context.WithCancel(context.Background())
+	var stranded sync.WaitGroup
+	for i := range 30 + n.rng.IntN(60) {
+		stranded.Go(func() {
+			_, _ = l.node.Propose(ctx, raftnode.Request{ // nobody waits for the answer
+				Actor:   record.Principal{Issuer: "sim", Subject: "stranded"},
+				Command: &fsm.RegisterEntry{Entry: record.Entry{Type: record.TypeResource, Key: fmt.Sprintf("stranded-%d", i)}},
+			})
+		})
+		time.Sleep(time.Millisecond)
+	}
+	n.rest(time.Second, 3*time.Second)
+	return func() {
+		cancel()
+		stranded.Wait()
+		heal()
+	}
 }
 
 func (n *nemesis) split() func() {

@@ -36,10 +36,10 @@ func makePlan(seed uint64) plan {
 	r := generator(seed, "plan")
 	p := plan{
 		seed: seed, nodes: 3, timing: raftnode.Fast,
-		snapshot: pick[uint64](r, 20, 50, 200, 100_000), trailing: pick[uint64](r, 2, 10, 50),
+		snapshot: pick[uint64](r, 20, 50, 200, 100_000), trailing: pick[uint64](r, 1, 2, 10, 50),
 		threads: 1 + r.IntN(2), latency: pick(r, 0, 200*time.Microsecond, 2*time.Millisecond),
 		clients: 4 + r.IntN(4), entries: 2 + r.IntN(5), sessions: 2 + r.IntN(4),
-		pause:    pick(r, 40*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond),
+		pause:    pick(r, 60*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond),
 		patience: pick(r, 300*time.Millisecond, time.Second, 3*time.Second),
 		load:     28 * time.Second,
 	}

@@ -55,6 +55,7 @@ type write struct {
 	index        uint64 // of the entry that answered
 	replayed     bool   // which was not the one that made the change, but a later one
 	revision     uint64
+	time         record.LogTime
 	timeline     record.Timeline
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/raftnode"
 )
 
 // Config is the configuration of one node. What the cluster shares (upstreams,
@@ -22,7 +23,7 @@ type Config struct {
 	Cluster  Cluster  `yaml:"cluster" help:"How this node finds the others. A node forms a cluster only when it is told to."`
 	Auth     Auth     `yaml:"auth" help:"Who may call."`
 	Sessions Sessions `yaml:"sessions" help:"Rules for MCP sessions. A seed: taken when the cluster is formed, changed by command afterwards."`
-	Storage  Storage  `yaml:"storage" help:"Memory and disk of the state machine."`
+	Storage  Storage  `yaml:"storage" help:"Memory and disk of the state machine and its log."`
 	Log      Log      `yaml:"log" help:"The log of this process, on standard error."`
 	Shutdown Shutdown `yaml:"shutdown" help:"What happens on SIGTERM or Ctrl-C; a second one ends the process at once."`
 }
@@ -66,7 +67,7 @@ type Profile struct {
 // Cluster is how a node finds the others.
 type Cluster struct {
 	Name            string   `yaml:"name" help:"Name of the cluster: a-z, 0-9 and -, at most 63. It is part of every certificate."`
-	BootstrapExpect int      `yaml:"bootstrap_expect" min:"0" max:"5" help:"Form a new cluster once this many nodes (1, 3 or 5) have met. 0: never; join an existing one, or wait for mcpraft cluster add on a member."`
+	BootstrapExpect int      `yaml:"bootstrap_expect" min:"0" max:"5" help:"Form a new cluster once this many nodes (1, 3 or 5) have met. 0: never; join an existing one, or wait for mcpraft cluster add on a member or cluster init on this node."`
 	Join            []string `yaml:"join" help:"Peer addresses of nodes to look for, as host:port. This node's own may be among them."`
 	NonVoter        bool     `yaml:"non_voter" help:"Stay a replica that serves reads and MCP traffic and never votes."`
 	Profile         string   `yaml:"profile" enum:"fast,relaxed" help:"Timing. fast: 300 ms to notice a lost leader. relaxed: 500 ms, for slow disks or links."`
@@ -85,12 +86,15 @@ type Sessions struct {
 	CleanupInterval Duration `yaml:"cleanup_interval" min:"100ms" max:"1h" help:"Time between two rounds of expiry."`
 }
 
-// Storage is the memory and disk of the state machine.
+// Storage is the memory and disk of the state machine and its log.
 type Storage struct {
 	Cache    Size `yaml:"cache" min:"1MiB" max:"1TiB" help:"Cache of blocks."`
 	MemTable Size `yaml:"memtable" min:"1MiB" max:"1GiB" help:"One table of recent writes; up to four are in memory."`
 	Ballast  Size `yaml:"ballast" min:"0B" max:"1TiB" help:"A file that is given up when the disk is full, so that there is room to repair. 0B: none."`
 	Scrub    Size `yaml:"scrub_rate" min:"1MiB" max:"4GiB" help:"Bytes per second that the daily check of all data reads."`
+
+	SnapshotEntries int `yaml:"snapshot_entries" min:"64" max:"10000000" help:"Entries of the log after which the state is made durable and the log is cut."`
+	TrailingLogs    int `yaml:"trailing_logs" min:"64" max:"10000000" help:"Entries that stay in the log when it is cut, for nodes that were away; one that lacks more is sent the whole state."`
 }
 
 // Log is the log of the process.
@@ -123,7 +127,10 @@ func Default() Config {
 			MaxPerPrincipal: int(sessions.MaxPerPrincipal),
 			CleanupInterval: Duration(sessions.CleanupInterval) * Duration(time.Millisecond),
 		},
-		Storage:  Storage{Cache: 256 << 20, MemTable: 64 << 20, Ballast: 64 << 20, Scrub: 16 << 20},
+		Storage: Storage{
+			Cache: 256 << 20, MemTable: 64 << 20, Ballast: 64 << 20, Scrub: 16 << 20,
+			SnapshotEntries: raftnode.DefaultSnapshotEntries, TrailingLogs: raftnode.DefaultTrailingLogs,
+		},
 		Log:      Log{Level: "info", Format: "auto"},
 		Shutdown: Shutdown{Drain: Duration(20 * time.Second)},
 	}
