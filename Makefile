@@ -80,7 +80,8 @@ bench-core: build ## the replicated core against etcd 3.7.3, one JSON line each
 
 .PHONY: golden
 golden: ## rewrite golden files; read the diff before you commit it
-	$(GO) test ./fsm/... ./internal/frame ./cmd/... ./server/... -rewrite
+	$(GO) test ./fsm ./cmd/mcpraft/config ./raftnode/logstore -rewrite
+	$(GO) test ./fsm/record -rewrite
 
 .PHONY: clean
 clean: ## remove what was built

@@ -247,20 +247,22 @@ func isTable(id tableID) bool {
 
 func TestCommandTableIsDocumented(t *testing.T) {
 	const begin, end = "<!-- commands -->\n", "<!-- /commands -->"
-	text, err := os.ReadFile("../docs/commands.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, _ := strings.Cut(string(text), begin)
-	table, behind, ok := strings.Cut(rest, end)
-	if flag.Lookup("rewrite").Value.String() == "true" {
-		table = "\n" + CommandTable() + "\n"
-		if err := os.WriteFile("../docs/commands.md", []byte(before+begin+table+end+behind), 0o644); err != nil {
+	for _, page := range []string{"../docs/commands.md", "../ARCHITECTURE.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if !ok || strings.TrimSpace(table) != strings.TrimSpace(CommandTable()) {
-		t.Errorf("docs/commands.md differs from the commands; it should hold\n%s", CommandTable())
+		before, rest, _ := strings.Cut(string(text), begin)
+		table, behind, ok := strings.Cut(rest, end)
+		if flag.Lookup("rewrite").Value.String() == "true" {
+			table = "\n" + CommandTable() + "\n"
+			if err := os.WriteFile(page, []byte(before+begin+table+end+behind), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !ok || strings.TrimSpace(table) != strings.TrimSpace(CommandTable()) {
+			t.Errorf("%s differs from the commands; it should hold\n%s", page, CommandTable())
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/mcpraft/mcpraft/internal/fault"
 )
 
-var update = flag.Bool("update", false, "write the golden file anew")
+var update = flag.Bool("rewrite", false, "write the golden file anew")
 
 // golden entries; docs/format/log-entry.md describes the bytes in the file.
 var golden = []raft.Log{

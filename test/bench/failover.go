@@ -45,13 +45,18 @@ func benchFailover(ctx context.Context, o options) error {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	line{
 		Bench: "failover", Ours: ms(gaps[len(gaps)-1]), Unit: "ms, longest", P50: ms(quantile(gaps, 0.5)), P99: ms(quantile(gaps, 0.99)), Nodes: nodes,
-		Conditions: fmt.Sprintf("kill -9 of the leader under load of %d writers to the first acknowledged write, %d kills; %s", writers, len(gaps), machine()),
+		Conditions: fmt.Sprintf("kill -9 of the leader under load of %d writers to the first acknowledged write, %d kills, each %v after the cluster was whole; %s", writers, len(gaps), steady, machine()),
 	}.print()
 	return nil
 }
 
-// settled waits until all nodes are ready and vote.
+// steady is how long a cluster has been whole before its leader is killed: a node
+// that has just come back is still patient with its leader, on purpose.
+const steady = 4 * time.Second
+
+// settled waits until all nodes are ready and vote, and then for steady.
 func settled(ctx context.Context, client *adminapi.Client) error {
+	defer time.Sleep(steady)
 	return waitFor(ctx, 90*time.Second, func() error {
 		members, _, err := client.Members(ctx, &adminapi.MembersRequest{})
 		if err != nil {
