@@ -17,8 +17,9 @@ const (
 	never            = 10 * 365 * 24 * time.Hour // raft's own snapshot trigger is out of reach
 )
 
-// raftConfig is how raft is set up. Why each value: DESIGN.md, section 5, and
-// docs/adr/. Heartbeat and election start longer, so that a node that is still
+// raftConfig is how raft is set up. Why BatchApplyCh is off and
+// calls are not pipelined: docs/adr/0002 and 0007, and test/defects, which shows
+// what the library does otherwise. Heartbeat and election start longer, so that a node that is still
 // replaying does not disturb a cluster that works; settle puts them right.
 func raftConfig(c *Config, id raft.ServerID, notify chan<- bool, logger hclog.Logger) *raft.Config {
 	rc := raft.DefaultConfig()

@@ -86,8 +86,9 @@ func (t *Timeline) UnmarshalText(b []byte) (err error) {
 }
 
 // LogTime is the time of an entry of the log: milliseconds since the Unix epoch
-// in the upper 48 bits, a counter in the lower 16. It only grows (DESIGN.md
-// section 4): every decision on a TTL or an expiry compares log times.
+// in the upper 48 bits, a counter in the lower 16. It only grows:
+// the state machine takes max(previous + 1, what the leader stamped). Every
+// decision on a TTL or an expiry compares log times.
 type LogTime uint64
 
 // LogTimeAt is the first LogTime of t's millisecond; times before 1970 are 0.

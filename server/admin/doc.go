@@ -20,7 +20,7 @@
 //
 // Nothing of a refused request is applied. Unknown parameters, fields and
 // headers that a route would have to ignore are refused. Session ids are shown
-// as hashes, in answers and in logs (DESIGN.md section 8).
+// as hashes, in answers and in logs.
 //
 // It knows nothing of Raft: what it needs of a node are the interfaces in api.go.
 package admin

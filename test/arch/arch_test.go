@@ -20,7 +20,7 @@ import (
 
 const module = "github.com/mcpraft/mcpraft"
 
-// floors is the floor plan of DESIGN and ARCHITECTURE.md: a package imports only
+// floors is the floor plan of ARCHITECTURE.md: a package imports only
 // from floors below its own. Direct imports count.
 var floors = map[string]int{
 	"internal/fault":      0,
