@@ -66,7 +66,8 @@ func (h *History[In, Out]) All() []Operation[In, Out] {
 	return all
 }
 
-// A Violation is a key whose history no order of its operations explains.
+// A Violation is a key whose history no order of its operations explains, or,
+// with Result Unknown, one for which the search ran out of time.
 type Violation struct {
 	Key    string
 	Result porcupine.CheckResult // Illegal, or Unknown when the time was not enough
@@ -90,7 +91,11 @@ func check[In, Out any](model porcupine.Model, ops []Operation[In, Out], limit t
 		for i, o := range keys[key] {
 			history[i] = porcupine.Operation{Input: o.In, Output: o.Out, Call: o.Call, Return: o.Return}
 		}
-		if result := porcupine.CheckOperationsTimeout(model, history, limit); result == porcupine.Ok {
+		switch porcupine.CheckOperationsTimeout(model, history, limit) {
+		case porcupine.Ok:
+			continue
+		case porcupine.Unknown:
+			found = append(found, Violation{Key: key, Result: porcupine.Unknown, text: fmt.Sprintf("%s: %d operations were not explained or refuted within %v", key, len(history), limit)})
 			continue
 		}
 		result, info := porcupine.CheckOperationsVerbose(model, history, limit)
