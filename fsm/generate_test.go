@@ -123,6 +123,20 @@ func drawCommand(rt *rapid.T) Command {
 		return &PutUpstream{Upstream: record.Upstream{Alias: key(), Transport: "stdio", Command: key()}, IfRevision: revision() / 5}
 	case kindRemoveUpstream:
 		return &RemoveUpstream{Alias: key(), IfRevision: revision() / 5}
+	case kindBindSession:
+		return &BindSession{ID: key(), Binding: record.Binding{Alias: key(), Session: []byte(key())}, Remove: number("remove", 2) == 0}
+	case kindPutCalls:
+		return &PutCalls{Calls: []record.Call{{
+			ID: testID(1 + number("call", 2)), Session: key(), RequestID: []byte("1"), Alias: key(), LastEventID: []byte(key()),
+		}}}
+	case kindDropCalls:
+		return &DropCalls{IDs: []record.ID{testID(1 + number("call", 2)), testID(1 + number("call", 2))}}
+	case kindPutToken:
+		return &PutToken{Token: record.Token{Name: key(), Hash: make([]byte, record.TokenHashBytes), Principal: drawPrincipal(rt), Expires: at()}, IfRevision: revision() / 5}
+	case kindRevokeToken:
+		return &RevokeToken{Name: key(), IfRevision: revision() / 5}
+	case kindPutKeyRing:
+		return &PutKeyRing{Ring: record.KeyRing{Sealed: []byte(key())}, IfRevision: revision() / 5}
 	default:
 		return &SweepIdempotency{Keys: []IdempotencyID{(&Idempotency{Route: "PUT /v1", Key: key()}).id(drawPrincipal(rt))}}
 	}

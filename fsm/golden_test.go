@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"encoding/hex"
 	"flag"
 	"fmt"
@@ -42,7 +43,7 @@ func goldenCommands() []Command {
 		&TouchSessions{Touches: []Touch{{ID: "session-1", LastActive: 1 << 40}, {ID: "session-2", LastActive: 2 << 40}}},
 		&ExpireSessions{Candidates: []Expiry{{ID: "session-1", SeenLastActive: 1 << 40}}},
 		&PurgeSessions{IDs: []string{"session-1"}},
-		&UpdateSession{ID: "session-1", OwnerNode: new("node-2"), Metadata: &map[string]string{"tier": "gold"}, IfRevision: 5},
+		&UpdateSession{ID: "session-1", OwnerNode: new("node-2"), Metadata: &map[string]string{"tier": "gold"}, IfRevision: 5, LogLevel: new("warning")},
 		&PutSessionSettings{Settings: record.DefaultSessionSettings()},
 		&PutUpstream{Upstream: record.Upstream{
 			Alias: "github", Transport: "http", URL: "https://mcp.example/github", SessionMode: "shared",
@@ -51,6 +52,25 @@ func goldenCommands() []Command {
 		}, IfRevision: 5},
 		&RemoveUpstream{Alias: "github", IfRevision: 5},
 		&SweepIdempotency{Keys: []IdempotencyID{{1}, {2}}},
+		&BindSession{ID: testSession(1, p).ID, Binding: testBinding(), IfRevision: 0},
+		&PutCalls{Calls: []record.Call{{
+			ID: testID(0x41), Session: testSession(1, p).ID, RequestID: []byte(`"r-1"`), Alias: "github", Protocol: "2025-11-25",
+			UpstreamSession: []byte("sealed"), UpstreamRequest: []byte("7"), LastEventID: []byte("e-1"),
+		}}},
+		&DropCalls{IDs: []record.ID{testID(0x42)}},
+		&PutToken{Token: record.Token{
+			Name: "ci", Hash: bytes.Repeat([]byte{0xab}, record.TokenHashBytes), KeyID: 3, Principal: p,
+			ClientID: "build", Admin: true, Scopes: []string{"mcp:call"}, Expires: 1 << 60,
+		}},
+		&RevokeToken{Name: "ci", IfRevision: 5},
+		&PutKeyRing{Ring: record.KeyRing{Sealed: []byte("sealed keys")}},
+	}
+}
+
+func testBinding() record.Binding {
+	return record.Binding{
+		Alias: "github", Protocol: "2025-11-25", Session: []byte("sealed"),
+		Subscriptions: []string{"note://a", "note://b"},
 	}
 }
 
@@ -176,7 +196,7 @@ func TestGoldenState(t *testing.T) {
 			c.IfRevision = 0
 		case *AcquireClaim:
 			c.Replaces = 0
-		case *CloseProducers, *RemoveMember, *ReleaseClaim, *UnregisterEntry, *RemoveUpstream, *SetClusterVersion:
+		case *CloseProducers, *RemoveMember, *ReleaseClaim, *UnregisterEntry, *RemoveUpstream, *SetClusterVersion, *RevokeToken:
 			continue
 		}
 		p := goldenProposal(c)
@@ -238,6 +258,7 @@ func isTable(id tableID) bool {
 	case tableMeta, tableEpoch, tableMember, tableClaim, tableEntry, tableSessionEntryCount, tableUpstream,
 		tableSession, tableSessionByUser, tableSessionByClient, tableSessionByState, tableSessionByOwner,
 		tableSessionSettings, tableSessionCount, tableSessionCountByUser,
+		tableCall, tableCallCount, tableToken, tableTokenCount, tableKeyRing,
 		tableProducer, tableIdempotency, tableIdempotencyByExpiry, tableIdempotencyCount, tableIdempotencyCountByUser,
 		tableWindow, tableProducerOfNode, tableLocal:
 		return true

@@ -44,6 +44,10 @@ func checkCounters(t testing.TB, m *Machine) {
 			for _, key := range sessions.indexes(scope, &s) {
 				indexes[string(key)] = true
 			}
+		case tableCall:
+			want[string(tableCallCount.key(scope))]++
+		case tableToken:
+			want[string(tableTokenCount.key(scope))]++
 		case tableIdempotency:
 			var r remembered
 			decodeTest(t, p, &r)
@@ -56,7 +60,7 @@ func checkCounters(t testing.TB, m *Machine) {
 	}
 	for _, p := range pairs {
 		switch tableID(p.key[0]) {
-		case tableSessionEntryCount, tableSessionCount, tableSessionCountByUser, tableIdempotencyCount, tableIdempotencyCountByUser:
+		case tableSessionEntryCount, tableSessionCount, tableSessionCountByUser, tableIdempotencyCount, tableIdempotencyCountByUser, tableCallCount, tableTokenCount:
 			n, err := decodeCount(p.value)
 			if err != nil || n == 0 || n != want[string(p.key)] {
 				t.Errorf("counter %q is %d (%v), a recount gives %d", p.key, n, err, want[string(p.key)])

@@ -17,6 +17,7 @@ const (
 	tableEpoch    tableID = 0x01
 	tableMember   tableID = 0x02
 	tableClaim    tableID = 0x03
+	tableKeyRing  tableID = 0x04
 	tableEntry    tableID = 0x10
 	tableUpstream tableID = 0x18
 
@@ -30,6 +31,11 @@ const (
 	tableSessionSettings    tableID = 0x25
 	tableSessionCount       tableID = 0x26
 	tableSessionCountByUser tableID = 0x27
+	tableCall               tableID = 0x28
+	tableCallCount          tableID = 0x29
+
+	tableToken      tableID = 0x2c
+	tableTokenCount tableID = 0x2d
 
 	tableProducer               tableID = 0x30
 	tableIdempotency            tableID = 0x31

@@ -33,6 +33,12 @@ const (
 	kindPutUpstream        kind = 20
 	kindRemoveUpstream     kind = 21
 	kindSweepIdempotency   kind = 22
+	kindBindSession        kind = 23
+	kindPutCalls           kind = 24
+	kindDropCalls          kind = 25
+	kindPutToken           kind = 26
+	kindRevokeToken        kind = 27
+	kindPutKeyRing         kind = 28
 )
 
 // A row is what the log needs to know of a command beside its methods.
@@ -67,6 +73,12 @@ var kinds = [...]row{
 	kindPutUpstream:        {"PutUpstream", func() Command { return new(PutUpstream) }, false, false},
 	kindRemoveUpstream:     {"RemoveUpstream", func() Command { return new(RemoveUpstream) }, false, false},
 	kindSweepIdempotency:   {"SweepIdempotency", func() Command { return new(SweepIdempotency) }, false, true},
+	kindBindSession:        {"BindSession", func() Command { return new(BindSession) }, false, false},
+	kindPutCalls:           {"PutCalls", func() Command { return new(PutCalls) }, false, false},
+	kindDropCalls:          {"DropCalls", func() Command { return new(DropCalls) }, false, true},
+	kindPutToken:           {"PutToken", func() Command { return new(PutToken) }, false, false},
+	kindRevokeToken:        {"RevokeToken", func() Command { return new(RevokeToken) }, false, false},
+	kindPutKeyRing:         {"PutKeyRing", func() Command { return new(PutKeyRing) }, true, false},
 }
 
 // known reports whether k is a command of this binary.

@@ -28,6 +28,12 @@ type Options struct {
 	// know: a stall, a slow write, background work that is tried again. It may be
 	// called from any goroutine and must not block. nil means silence.
 	Notice func(string)
+
+	// Changed is told which followed records an Apply wrote or removed, after they
+	// can be seen and before Apply returns; of a restore it is told ChangedAll. A
+	// record may be named more than once. It is called where Apply is and must not
+	// block. nil means nobody follows.
+	Changed func([]Change)
 }
 
 func (o Options) withDefaults() *Options {
@@ -45,6 +51,9 @@ func (o Options) withDefaults() *Options {
 	}
 	if o.Notice == nil {
 		o.Notice = func(string) {}
+	}
+	if o.Changed == nil {
+		o.Changed = func([]Change) {}
 	}
 	return &o
 }
@@ -250,6 +259,9 @@ func (m *Machine) commit(t *tx) error {
 	}
 	m.hotHits.Add(t.hits)
 	m.hotMisses.Add(t.misses)
+	if len(t.changes) > 0 {
+		m.o.Changed(t.changes)
+	}
 	return nil
 }
 

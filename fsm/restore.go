@@ -68,6 +68,7 @@ func (m *Machine) Restore(r io.Reader, installed Installed) error {
 	}
 	m.retired = append(slices.DeleteFunc(m.retired, (*store).isDrained), old)
 	old.release()
+	m.o.Changed([]Change{{Noun: ChangedAll}})
 	return nil
 }
 

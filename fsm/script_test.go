@@ -31,7 +31,11 @@ import (
 //
 //	entries type=T [prefix=P] [after=K] [limit=N]   sessions [by=user|client|state|owner of=X] [after=ID]
 //	whereis type=T key=K   session id=ID   upstreams   members   claims   producers   epoch   settings   counts
+//	call id=#D   calls [after=#D]   token name=N   tokens [after=N] [limit=N]   keyring
 //	expired at=TIME   meta   checks   windows   configure [index=N] DATA   reopen   restore
+//	fill tokens=N
+//
+// fill makes N tokens with names that no script uses.
 //
 // After every step the digest is compared with one of the whole state, and the
 // counters with a recount. Together the scripts must meet every rejection of the
@@ -95,6 +99,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	if d.Cmd == "reopen" {
 		return s.reopen()
 	}
+	if d.Cmd == "fill" {
+		return s.fill(d)
+	}
 	if d.Cmd == "restore" {
 		return s.restore()
 	}
@@ -142,6 +149,36 @@ func (s *script) apply(d *datadriven.TestData) string {
 		out.WriteString(outcomeLine(o) + "\n")
 	}
 	return out.String()
+}
+
+func (s *script) id(d *datadriven.TestData, arg string) (id record.ID) {
+	if arg == "" {
+		return id
+	}
+	id, err := record.ParseID(strings.Repeat(strings.TrimPrefix(arg, "#"), 32))
+	if err != nil {
+		d.Fatalf(s.t, "%v", err)
+	}
+	return id
+}
+
+func (s *script) fill(d *datadriven.TestData) string {
+	var n uint64
+	scanArg(d, "tokens", &n)
+	var proposals []Proposal
+	for i := range n {
+		proposals = append(proposals, propose(&PutToken{Token: record.Token{
+			Name: fmt.Sprintf("zz-fill-%d", i), Hash: bytes.Repeat([]byte("f"), record.TokenHashBytes), Principal: testActor,
+		}}))
+	}
+	for batch := range slices.Chunk(proposals, 500) {
+		s.index++
+		if _, err := s.m.Apply([]Entry{envelopeEntry(s.t, s.index, 0, batch...)}); err != nil {
+			d.Fatalf(s.t, "%v", err)
+		}
+	}
+	s.check()
+	return "ok\n"
 }
 
 func parseHex(s string) (b []byte, err error) {
@@ -370,6 +407,18 @@ func (s *script) show(v *View, d *datadriven.TestData) string {
 		return lines(v.Claims(text(d, "prefix")), 1<<20)
 	case "producers":
 		return lines(v.Producers(), 1<<20)
+	case "call":
+		return line(v.Call(sc, s.id(d, text(d, "id"))))
+	case "calls":
+		return lines(v.Calls(sc, s.id(d, text(d, "after"))), 1<<20)
+	case "token":
+		return line(v.Token(sc, text(d, "name")))
+	case "tokens":
+		limit := uint64(1 << 20)
+		scanArg(d, "limit", &limit)
+		return lines(v.Tokens(sc, text(d, "after")), int(limit))
+	case "keyring":
+		return line(v.KeyRing())
 	case "epoch":
 		return line(v.Epoch())
 	case "settings":

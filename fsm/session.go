@@ -329,6 +329,7 @@ type UpdateSession struct {
 	OwnerNode  *string            `cbor:"2,keyasint,omitempty"` // nil: as it is; empty: nobody
 	Metadata   *map[string]string `cbor:"3,keyasint,omitempty"` // nil: as it is
 	IfRevision uint64             `cbor:"4,keyasint,omitempty"` // 0: any
+	LogLevel   *string            `cbor:"5,keyasint,omitempty"` // nil: as it is
 }
 
 func (*UpdateSession) kind() kind { return kindUpdateSession }
@@ -341,6 +342,11 @@ func (c *UpdateSession) validate() error {
 	}
 	if c.Metadata != nil {
 		if err := record.ValidMetadata(*c.Metadata); err != nil {
+			return err
+		}
+	}
+	if c.LogLevel != nil && *c.LogLevel != "" {
+		if err := record.ValidText("log level", *c.LogLevel, record.MaxLogLevel); err != nil {
 			return err
 		}
 	}
@@ -364,6 +370,9 @@ func (c *UpdateSession) apply(t *tx) Outcome {
 	}
 	if c.Metadata != nil {
 		updated.Metadata = *c.Metadata
+	}
+	if c.LogLevel != nil {
+		updated.LogLevel = *c.LogLevel
 	}
 	updated.Revision = t.revision
 	sessions.put(t, s, &updated)

@@ -41,6 +41,7 @@ type tx struct {
 	scope        record.Scope // of the command
 	actor        record.Principal
 	revision     uint64 // that the command's changes get if it is accepted
+	changes      []Change
 
 	settings   record.SessionSettings // decoded from the value that settingsOf points to
 	settingsOf *byte
@@ -107,6 +108,7 @@ func (t *tx) put(key, value []byte) {
 		}
 		t.sum.sub(t.hash.pair(key, old))
 	}
+	t.note(key)
 	t.state.keys.add(key)
 	t.sum.add(t.hash.pair(key, value))
 	t.setCell(string(key), cell{value: value, written: true})
@@ -121,6 +123,7 @@ func (t *tx) remove(key []byte) {
 	if old == nil {
 		return
 	}
+	t.note(key)
 	t.sum.sub(t.hash.pair(key, old))
 	t.setCell(string(key), cell{written: true})
 	if err := t.batch.Delete(key, nil); err != nil {

@@ -283,6 +283,37 @@ func (v *View) Upstreams(scope record.Scope, behind string) iter.Seq2[record.Ups
 	return viewRecords[record.Upstream](v, lower, upper)
 }
 
+// Call is the call on the stream id that another node could take over.
+func (v *View) Call(scope record.Scope, id record.ID) (record.Call, error) {
+	return viewRecord[record.Call](v, "call "+id.Short(), callKey(scope, id))
+}
+
+// Calls lists the calls of a scope behind the id behind, in no useful order.
+func (v *View) Calls(scope record.Scope, behind record.ID) iter.Seq2[record.Call, error] {
+	text := ""
+	if !behind.IsZero() {
+		text = string(behind[:])
+	}
+	lower, upper := page(tableCall.key(scope), text)
+	return viewRecords[record.Call](v, lower, upper)
+}
+
+// Token is the API token of that name.
+func (v *View) Token(scope record.Scope, name string) (record.Token, error) {
+	return viewRecord[record.Token](v, "token "+quote(name), tableToken.textKey(scope, name))
+}
+
+// Tokens lists the API tokens of a scope behind the name behind.
+func (v *View) Tokens(scope record.Scope, behind string) iter.Seq2[record.Token, error] {
+	lower, upper := page(tableToken.key(scope), behind)
+	return viewRecords[record.Token](v, lower, upper)
+}
+
+// KeyRing is the cluster's own keys, sealed.
+func (v *View) KeyRing() (record.KeyRing, error) {
+	return viewRecord[record.KeyRing](v, "the key ring", tableKeyRing.key(0))
+}
+
 // Member is the member of that node name.
 func (v *View) Member(node string) (record.Member, error) {
 	return viewRecord[record.Member](v, "member "+quote(node), tableMember.textKey(0, node))

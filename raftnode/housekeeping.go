@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/mcpraft/mcpraft/fsm"
@@ -71,7 +72,7 @@ func (n *Node) supportedVersion() (uint32, error) {
 }
 
 // sweepDuty closes producers that were superseded long ago and forgets expired
-// Idempotency-Keys. It proposes only what it has found.
+// Idempotency-Keys and calls. It proposes only what it has found.
 func (n *Node) sweepDuty(ctx context.Context, term Term) error {
 	for sleep(ctx, housekeepInterval) == nil {
 		if err := n.sweepOnce(ctx, term); err != nil {
@@ -86,46 +87,68 @@ func (n *Node) sweepOnce(ctx context.Context, term Term) error {
 	if e == nil {
 		return nil
 	}
-	now := e.stamp()
-	producers, keys, err := n.expired(now)
+	found, err := n.expired(e.stamp())
 	if err != nil {
 		return err
 	}
-	if len(producers) > 0 {
-		if _, err := n.proposeOwn(ctx, term, &fsm.CloseProducers{IDs: producers}); err != nil {
-			return err
-		}
-	}
-	if len(keys) > 0 {
-		if _, err := n.proposeOwn(ctx, term, &fsm.SweepIdempotency{Keys: keys}); err != nil {
+	for _, c := range found {
+		if _, err := n.proposeOwn(ctx, term, c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// expired finds one command's worth of each.
-func (n *Node) expired(now record.LogTime) (producers []record.ID, keys []fsm.IdempotencyID, err error) {
+// expired finds at most one command's worth of each thing whose time has passed.
+func (n *Node) expired(now record.LogTime) ([]fsm.Command, error) {
 	view, err := n.fsm.View()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer view.Close()
-	for p, err := range view.Producers() {
+	producers, err := collect(view.Producers(), maxClosed, func(p record.Producer) (record.ID, bool) {
+		return p.ID, fsm.Closable(&p, now)
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := collect(view.ExpiredIdempotency(0, now), fsm.MaxBatchItems, func(k fsm.IdempotencyID) (fsm.IdempotencyID, bool) {
+		return k, true
+	})
+	if err != nil {
+		return nil, err
+	}
+	calls, err := collect(view.Calls(0, record.ID{}), fsm.MaxBatchItems, func(c record.Call) (record.ID, bool) {
+		return c.ID, c.Expires <= now
+	})
+	if err != nil {
+		return nil, err
+	}
+	var found []fsm.Command
+	if len(producers) > 0 {
+		found = append(found, &fsm.CloseProducers{IDs: producers})
+	}
+	if len(keys) > 0 {
+		found = append(found, &fsm.SweepIdempotency{Keys: keys})
+	}
+	if len(calls) > 0 {
+		found = append(found, &fsm.DropCalls{IDs: calls})
+	}
+	return found, nil
+}
+
+// collect takes the first limit things of all that pick wants.
+func collect[T, K any](all iter.Seq2[T, error], limit int, pick func(T) (K, bool)) ([]K, error) {
+	var list []K
+	for v, err := range all {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if fsm.Closable(&p, now) && len(producers) < maxClosed {
-			producers = append(producers, p.ID)
+		if k, ok := pick(v); ok {
+			if list = append(list, k); len(list) == limit {
+				break
+			}
 		}
 	}
-	for key, err := range view.ExpiredIdempotency(0, now) {
-		if err != nil {
-			return nil, nil, err
-		}
-		if keys = append(keys, key); len(keys) == fsm.MaxBatchItems {
-			break
-		}
-	}
-	return producers, keys, nil
+	return list, nil
 }

@@ -60,6 +60,7 @@ type Node struct {
 	confirm      *confirmer
 	freshness    freshness
 	duties       duties
+	watchers     watchers
 	changing     chan struct{} // one token: one change of the membership at a time
 
 	// Life. closing ends first; tasks, the loops, end with it.
@@ -127,8 +128,9 @@ func (n *Node) open() (err error) {
 	}
 	if n.fsm, err = fsm.Open(c.FS.PathJoin(c.Dir, stateDir), fsm.Options{
 		FS: c.FS, CacheBytes: c.CacheBytes, MemTableBytes: c.MemTableBytes,
-		Fatal:  n.fatal,
-		Notice: func(text string) { n.log.Warn("state machine", "notice", text) },
+		Fatal:   n.fatal,
+		Notice:  func(text string) { n.log.Warn("state machine", "notice", text) },
+		Changed: n.watchers.tell,
 	}); err != nil {
 		return err
 	}

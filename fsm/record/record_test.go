@@ -32,7 +32,20 @@ func samples() map[string]any {
 			ID: "session-1", Principal: alice, ClientID: "client-1", State: Suspended, Created: 1 << 40, LastActive: 2 << 40,
 			TTL: 60_000, Protocol: "2025-06-18", Capabilities: []byte(`{}`), Metadata: map[string]string{"tier": "gold"},
 			OwnerNode: "node-1", Transport: "streamable-http", AuthMethod: "jwt", ByAdmin: true, Reason: "abuse", Ended: 3 << 40, Revision: 5,
+			Endpoint: "github", ClientInfo: []byte(`{"name":"ide"}`), LogLevel: "warning", Bindings: []Binding{
+				{Alias: "files", Protocol: "2024-11-05"},
+				{Alias: "github", Protocol: "2025-11-25", Session: []byte("sealed"), Subscriptions: []string{"note://a", "note://b"}},
+			},
 		},
+		"call": &Call{
+			ID: ID{1}, Session: "session-1", RequestID: []byte(`"r-1"`), Alias: "github", Protocol: "2025-11-25",
+			UpstreamSession: []byte("sealed"), UpstreamRequest: []byte("7"), LastEventID: []byte("e-1"), Expires: 3 << 40,
+		},
+		"token": &Token{
+			Name: "ci", Hash: bytes.Repeat([]byte{0xab}, TokenHashBytes), KeyID: 3, Principal: alice, ClientID: "build",
+			Admin: true, Scopes: []string{"mcp:call"}, Created: 1 << 40, Expires: 3 << 40, Revision: 5,
+		},
+		"keyring":  &KeyRing{Sealed: []byte("sealed keys"), Updated: 2 << 40, Revision: 5},
 		"settings": new(DefaultSessionSettings()),
 		"upstream": &Upstream{
 			Alias: "github", Transport: TransportHTTP, URL: "https://mcp.example/github", SessionMode: "shared",

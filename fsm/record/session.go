@@ -74,6 +74,8 @@ const (
 	MinSessionTTL   = time.Second
 	MaxSessionTTL   = 30 * 24 * time.Hour
 	MaxCapabilities = 16 << 10 // bytes of JSON
+	MaxClientInfo   = 4 << 10  // bytes of JSON
+	MaxLogLevel     = 16
 )
 
 // A Session is an MCP session of the legacy era as every node sees it. Its id
@@ -97,6 +99,10 @@ type Session struct {
 	Reason       string            `cbor:"15,keyasint,omitempty"` // why it is suspended, terminating or dead
 	Ended        LogTime           `cbor:"16,keyasint,omitempty"` // when it became dead
 	Revision     uint64            `cbor:"17,keyasint,omitempty"` // set when applied
+	Endpoint     string            `cbor:"18,keyasint,omitempty"` // alias of the one upstream it talks to; empty: the aggregate
+	ClientInfo   []byte            `cbor:"19,keyasint,omitempty"` // JSON as it came; for people, never for decisions
+	LogLevel     string            `cbor:"20,keyasint,omitempty"` // as logging/setLevel asked; empty: never asked
+	Bindings     []Binding         `cbor:"21,keyasint,omitempty"` // upstream sessions, by alias in ascending order
 }
 
 // Expires is when s may be expired if nothing is heard of it: never before
@@ -128,6 +134,14 @@ func (s *Session) Validate() error {
 	p.text("transport", s.Transport, 32, false)
 	p.text("auth_method", s.AuthMethod, 32, false)
 	p.text("reason", s.Reason, MaxReason, false)
+	if s.Endpoint != "" {
+		p.name("endpoint", s.Endpoint, MaxAlias)
+	}
+	if len(s.ClientInfo) > MaxClientInfo {
+		p.add("client_info", "has %d bytes, the limit is %d", len(s.ClientInfo), MaxClientInfo)
+	}
+	p.text("log_level", s.LogLevel, MaxLogLevel, false)
+	p.bindings(s.Bindings)
 	return p.err()
 }
 
