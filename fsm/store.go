@@ -98,7 +98,7 @@ func newBlockCache(o *Options) *pebble.Cache {
 // stall limits are far above what compaction lets come up.
 func pebbleOptions(o *Options, cache *pebble.Cache) *pebble.Options {
 	po := &pebble.Options{
-		FS:                          o.FS,
+		FS:                          orderedFS{o.FS},
 		Cache:                       cache,
 		FormatMajorVersion:          formatVersion,
 		MemTableSize:                uint64(o.MemTableBytes),
