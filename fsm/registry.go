@@ -22,11 +22,16 @@ func entryKey(scope record.Scope, typ record.EntryType, key string) []byte {
 
 // entryName is what messages call an entry. The id of a session does not appear
 // in one: messages are logged, and who knows an id may try to use it.
-func entryName(typ record.EntryType, key string) string {
-	if typ == record.TypeSession {
+type entryName struct {
+	typ record.EntryType
+	key string
+}
+
+func (n entryName) String() string {
+	if n.typ == record.TypeSession {
 		return "the session entry"
 	}
-	return typ.String() + " " + quote(key)
+	return n.typ.String() + " " + quote(n.key)
 }
 
 func (t *tx) entry(typ record.EntryType, key string) (e *record.Entry, revision uint64) {
@@ -80,7 +85,7 @@ func (c *RegisterEntry) apply(t *tx) Outcome {
 		return reject(fault.Conflict, "the key is the id of a live session, which is in the registry by itself")
 	}
 	old, revision := t.entry(e.Type, e.Key)
-	if o, ok := compare(old != nil, entryName(e.Type, e.Key), revision, c.IfRevision); !ok {
+	if o, ok := compare(old != nil, entryName{e.Type, e.Key}, revision, c.IfRevision); !ok {
 		return o
 	}
 	e.Created, e.Updated, e.Revision, e.Principal = t.now, t.now, t.revision, t.actor
@@ -122,7 +127,7 @@ func (c *UnregisterEntry) apply(t *tx) Outcome {
 		return reject(fault.Conflict, "the key is the id of a live session; end the session instead")
 	}
 	old, revision := t.entry(c.Type, c.Key)
-	if o, ok := match(old != nil, entryName(c.Type, c.Key), revision, c.IfRevision); !ok {
+	if o, ok := match(old != nil, entryName{c.Type, c.Key}, revision, c.IfRevision); !ok {
 		return o
 	}
 	entries.remove(t, old)

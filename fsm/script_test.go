@@ -330,14 +330,7 @@ func commandNamed(name string) Command {
 // encodeUnchecked is EncodeProposal for proposals that it would refuse.
 func encodeUnchecked(t testing.TB, p *Proposal) []byte {
 	t.Helper()
-	body, err := record.Encode(p.Command)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := record.Encode(wireProposal{
-		p.Command.kind(), p.Scope, p.Actor, p.RequestID, p.Producer,
-		p.Sequence, p.Acked, p.Term, p.Idempotency, body,
-	})
+	data, err := encodeProposal(p)
 	if err != nil {
 		t.Fatal(err)
 	}

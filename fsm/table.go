@@ -63,9 +63,9 @@ func (tb *table[T]) remove(t *tx, old *T) {
 	}
 }
 
-// compare judges a compare-and-set of the record that messages call what; want
-// 0 creates it.
-func compare(exists bool, what string, revision, want uint64) (Outcome, bool) {
+// compare judges a compare-and-set of the record that messages call what, a
+// string or something that is made one only when it is told; want 0 creates it.
+func compare(exists bool, what any, revision, want uint64) (Outcome, bool) {
 	switch {
 	case want == 0 && exists:
 		return rejectAt(revision, fault.Conflict, "%s exists already at revision %d; name that revision to change it", what, revision), false
@@ -78,7 +78,7 @@ func compare(exists bool, what string, revision, want uint64) (Outcome, bool) {
 }
 
 // match is compare for a record that must exist; want 0 accepts any revision.
-func match(exists bool, what string, revision, want uint64) (Outcome, bool) {
+func match(exists bool, what any, revision, want uint64) (Outcome, bool) {
 	if !exists {
 		return reject(fault.NotFound, "%s does not exist", what), false
 	}

@@ -53,7 +53,7 @@ func (v *View) Close() {
 // Meta is where the state of v stands.
 func (v *View) Meta() Meta { return v.meta }
 
-func viewRecord[T any](v *View, what string, key []byte) (T, error) {
+func viewRecord[T any](v *View, what any, key []byte) (T, error) {
 	var r T
 	found, err := readRecord(v.snap, key, &r)
 	if err == nil && !found {
@@ -116,7 +116,7 @@ func (v *View) WhereIs(scope record.Scope, typ record.EntryType, key string) (re
 			return record.Entry{}, err
 		}
 	}
-	return viewRecord[record.Entry](v, entryName(typ, key), entryKey(scope, typ, key))
+	return viewRecord[record.Entry](v, entryName{typ, key}, entryKey(scope, typ, key))
 }
 
 // sessionEntry is how a live session appears in the registry.

@@ -13,7 +13,7 @@ const (
 	TypeTemplate EntryType = 5
 )
 
-var entryTypes = map[EntryType]string{
+var entryTypes = [...]string{
 	TypeResource: "resource",
 	TypeTool:     "tool",
 	TypeSession:  "session",
@@ -27,11 +27,11 @@ func EntryTypes() []EntryType {
 }
 
 // Valid reports whether t is one of the types.
-func (t EntryType) Valid() bool { return entryTypes[t] != "" }
+func (t EntryType) Valid() bool { return t >= TypeResource && t <= TypeTemplate }
 
 func (t EntryType) String() string {
-	if s := entryTypes[t]; s != "" {
-		return s
+	if t.Valid() {
+		return entryTypes[t]
 	}
 	return fmt.Sprintf("type(%d)", uint8(t))
 }

@@ -145,8 +145,15 @@ func (p Principal) Validate() error {
 }
 
 func (p *problems) principal(field string, v Principal) {
-	p.text(field+".issuer", v.Issuer, MaxPrincipal, true)
-	p.text(field+".subject", v.Subject, MaxPrincipal, true)
+	if !isPrincipalPart(v.Issuer) {
+		p.text(field+".issuer", v.Issuer, MaxPrincipal, true)
+	}
+	if !isPrincipalPart(v.Subject) {
+		p.text(field+".subject", v.Subject, MaxPrincipal, true)
+	}
 }
+
+// isPrincipalPart is a quick yes; without one, text looks closer.
+func isPrincipalPart(s string) bool { return s != "" && len(s) <= MaxPrincipal && isPlain(s) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -27,6 +27,7 @@ const (
 // control characters (so that NUL can end a key part), at most limit bytes.
 func (p *problems) text(field, value string, limit int, required bool) {
 	switch {
+	case isPlain(value) && len(value) <= limit && (value != "" || !required):
 	case value == "" && required:
 		p.add(field, "is missing")
 	case len(value) > limit:
@@ -36,6 +37,17 @@ func (p *problems) text(field, value string, limit int, required bool) {
 	case strings.ContainsFunc(value, unicode.IsControl):
 		p.add(field, "contains a control character")
 	}
+}
+
+// isPlain reports whether s is printable ASCII, as almost all texts are: a quick
+// answer to all that text asks of characters.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
 }
 
 // name checks a lower-case name: [a-z0-9][a-z0-9-]*, at most limit bytes.
@@ -107,12 +119,16 @@ func (p *problems) metadata(field string, m map[string]string) {
 		p.add(field, "has %d pairs, the limit is %d", len(m), MaxMetadataPairs)
 		return
 	}
-	total := 0
+	total, plain := 0, true
 	for k, v := range m { // order: a sum has none
 		total += len(k) + len(v)
+		plain = plain && k != "" && len(k) <= MaxMetadataKey && len(v) <= MaxMetadataValue && isPlain(k) && isPlain(v)
 	}
 	if total > MaxMetadataBytes {
 		p.add(field, "has %d bytes, the limit is %d", total, MaxMetadataBytes)
+	}
+	if plain {
+		return
 	}
 	// Sorted, so that the message is the same on every node.
 	for _, k := range sortedKeys(m) {
