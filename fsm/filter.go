@@ -50,14 +50,14 @@ func loadFilter(r pebble.Reader) (*keyFilter, error) {
 			if err != nil {
 				return nil, err
 			}
-			f.add(kv.key)
+			f.add(xxh3.Hash(kv.key))
 		}
 	}
 	return f, nil
 }
 
-func (f *keyFilter) add(key []byte) {
-	h := xxh3.Hash(key)
+// add takes in a key by its hash.
+func (f *keyFilter) add(h uint64) {
 	block := &f.blocks[h>>(64-filterBlockBits)]
 	for range filterProbes {
 		block[h&7] |= 1 << (h >> 3 & 63)
@@ -65,9 +65,8 @@ func (f *keyFilter) add(key []byte) {
 	}
 }
 
-// mayHold reports false only for a key that was never added.
-func (f *keyFilter) mayHold(key []byte) bool {
-	h := xxh3.Hash(key)
+// mayHold reports false only for the hash of a key that was never added.
+func (f *keyFilter) mayHold(h uint64) bool {
 	block := &f.blocks[h>>(64-filterBlockBits)]
 	for range filterProbes {
 		if block[h&7]&(1<<(h>>3&63)) == 0 {

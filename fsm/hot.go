@@ -1,48 +1,66 @@
 package fsm
 
-// hotBytes bounds the cache of hot records: keys and values, without the
-// overhead of the maps.
+// hotBytes bounds the keys and values in the cache of hot records.
 const hotBytes = 32 << 20
 
-// hotCache keeps the records that commands read or wrote last, so that a
-// counter or a settings record costs no read. It has two generations: what is
-// used moves to the young one; when that holds half of the limit it becomes the
-// old one, and what was old is dropped. Only apply uses it.
+// A hotCache keeps the records that commands read or wrote last, so that a
+// counter or a settings record costs no read. It is a table of pairs of slots:
+// a key has one pair, whatever comes in goes into its first slot, and what was
+// there moves to the second. There is nothing to grow or to keep in order, so a
+// record that is written once and never read costs next to nothing. Only apply
+// uses it.
 type hotCache struct {
-	young, old map[string][]byte
-	bytes      int // of young
+	pairs [][2]hotSlot
+	bytes int
+	hand  int // where eviction goes on
 }
+
+type hotSlot struct {
+	key   string
+	value []byte // nil: empty
+}
+
+const hotPairBits = 15 // 65,536 slots of 40 bytes
 
 func newHotCache() *hotCache {
-	return &hotCache{young: make(map[string][]byte), old: make(map[string][]byte)}
+	return &hotCache{pairs: make([][2]hotSlot, 1<<hotPairBits)}
 }
 
-func (c *hotCache) get(key []byte) ([]byte, bool) {
-	if v, ok := c.young[string(key)]; ok {
-		return v, true
+func (c *hotCache) get(hash uint64, key string) ([]byte, bool) {
+	pair := &c.pairs[hash>>(64-hotPairBits)]
+	for i := range pair {
+		if s := &pair[i]; s.value != nil && s.key == key {
+			return s.value, true
+		}
 	}
-	v, ok := c.old[string(key)]
-	return v, ok
+	return nil, false
 }
 
 // set remembers the value of key; nil means that there is no such key.
-func (c *hotCache) set(key string, value []byte) {
-	if value == nil {
-		if v, ok := c.young[key]; ok {
-			c.bytes -= len(key) + len(v)
-			delete(c.young, key)
+func (c *hotCache) set(hash uint64, key string, value []byte) {
+	pair := &c.pairs[hash>>(64-hotPairBits)]
+	for i := range pair {
+		if pair[i].key == key {
+			c.empty(&pair[i])
 		}
-		delete(c.old, key)
+	}
+	if value == nil {
 		return
 	}
-	if v, ok := c.young[key]; ok {
-		c.bytes -= len(key) + len(v)
-	} else {
-		delete(c.old, key)
+	if pair[0].value != nil {
+		c.empty(&pair[1])
+		pair[1] = pair[0]
 	}
-	c.young[key] = value
+	pair[0] = hotSlot{key, value}
 	c.bytes += len(key) + len(value)
-	if c.bytes > hotBytes/2 {
-		c.old, c.young, c.bytes = c.young, make(map[string][]byte), 0
+	for c.bytes > hotBytes {
+		c.hand = (c.hand + 1) % len(c.pairs)
+		c.empty(&c.pairs[c.hand][0])
+		c.empty(&c.pairs[c.hand][1])
 	}
+}
+
+func (c *hotCache) empty(s *hotSlot) {
+	c.bytes -= len(s.key) + len(s.value)
+	*s = hotSlot{}
 }

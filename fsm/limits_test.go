@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/zeebo/xxh3"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/fault"
@@ -175,23 +176,46 @@ func TestMessagesFitAnOutcome(t *testing.T) {
 func TestHotCacheIsBounded(t *testing.T) {
 	c := newHotCache()
 	value := make([]byte, 1<<20)
+	set := func(key string, value []byte) { c.set(xxh3.HashString(key), key, value) }
 	for i := range 100 {
-		c.set(fmt.Sprint(i), value)
+		set(fmt.Sprint(i), value)
 	}
 	total := 0
-	for _, generation := range []map[string][]byte{c.young, c.old} {
-		for key, v := range generation {
-			total += len(key) + len(v)
+	for i := range c.pairs {
+		for _, s := range c.pairs[i] {
+			total += len(s.key) + len(s.value)
 		}
 	}
-	if total > hotBytes+len(value)+2 {
-		t.Errorf("cache holds %d bytes", total)
+	if total > hotBytes || total != c.bytes {
+		t.Errorf("cache holds %d bytes, counts %d, the limit is %d", total, c.bytes, hotBytes)
 	}
-	if _, ok := c.get([]byte("99")); !ok {
-		t.Error("the newest is gone")
+	for i := range 100 {
+		set("last", value[:i])
 	}
-	c.set("99", nil)
-	if _, ok := c.get([]byte("99")); ok {
+	if v, ok := c.get(xxh3.HashString("last"), "last"); !ok || len(v) != 99 {
+		t.Errorf("the newest has %d bytes, %v", len(v), ok)
+	}
+	set("last", nil)
+	if _, ok := c.get(xxh3.HashString("last"), "last"); ok {
 		t.Error("a deleted record is still there")
+	}
+}
+
+// Two keys of one pair of slots stay both; a third drives out the older.
+func TestHotCacheTellsKeysOfOnePairApart(t *testing.T) {
+	c := newHotCache()
+	c.set(7, "a", []byte{1})
+	c.set(7, "b", []byte{2})
+	c.set(7, "a", []byte{3})
+	for key, want := range map[string]byte{"a": 3, "b": 2} {
+		if v, ok := c.get(7, key); !ok || v[0] != want {
+			t.Errorf("%s is %v, %v; want %d", key, v, ok, want)
+		}
+	}
+	c.set(7, "c", []byte{4})
+	_, a := c.get(7, "a")
+	_, b := c.get(7, "b")
+	if c.set(7, "c", nil); a == b || c.bytes != 2 {
+		t.Errorf("a is kept: %v, b: %v, %d bytes", a, b, c.bytes)
 	}
 }

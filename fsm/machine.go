@@ -95,7 +95,8 @@ type state struct {
 	hot     *hotCache
 	keys    *keyFilter
 	windows map[record.ID]*window
-	cells   map[string]cell // of the last batch, to be used again
+	cells   map[string]int // of the last batch, to be used again
+	order   []cell         // the same
 }
 
 type checkList struct {
@@ -175,7 +176,7 @@ func (m *Machine) adopt(s *store) error {
 	if err != nil {
 		return err
 	}
-	m.state = &state{store: s, hot: newHotCache(), keys: keys, windows: windows, cells: make(map[string]cell)}
+	m.state = &state{store: s, hot: newHotCache(), keys: keys, windows: windows, cells: make(map[string]int)}
 	m.mu.Lock()
 	m.current = s
 	m.meta.Store(&meta)
@@ -229,6 +230,7 @@ func (m *Machine) begin() *tx {
 		state:    m.state,
 		batch:    m.state.store.db.NewBatch(),
 		cells:    m.state.cells,
+		order:    m.state.order[:0],
 		meta:     meta,
 		sum:      sumOf(meta.Digest),
 		checks:   checks.list,
@@ -242,6 +244,7 @@ func (m *Machine) commit(t *tx) error {
 		return err
 	}
 	t.storeChecks()
+	t.write()
 	if t.err != nil {
 		return t.err
 	}
@@ -253,6 +256,7 @@ func (m *Machine) commit(t *tx) error {
 		return err
 	}
 	t.settle()
+	m.state.order = t.order
 	m.meta.Store(&t.meta)
 	if t.checked {
 		m.checks.Store(&checkList{t.checks, t.mismatch})

@@ -108,7 +108,7 @@ func (t *tx) setCount(key []byte, n uint64) {
 		t.remove(key)
 		return
 	}
-	t.put(key, binary.BigEndian.AppendUint64([]byte{record.Version}, n))
+	t.put(key, binary.BigEndian.AppendUint64(append(make([]byte, 0, 9), record.Version), n))
 }
 
 // addCount moves a counter by delta, 1 or -1. One that would go below 0 means

@@ -1,10 +1,13 @@
 package fsm
 
 import (
+	"bytes"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/zeebo/xxh3"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/fault"
@@ -23,8 +26,9 @@ import (
 type tx struct {
 	state *state
 	batch *pebble.Batch
-	cells map[string]cell
-	order []string // keys of cells, oldest first
+	cells map[string]int // positions in order
+	order []cell         // what was read or written, oldest first
+	links []indexKey     // keys without a value, in the order of the changes
 	hash  hasher
 	sum   sum
 	meta  Meta
@@ -47,10 +51,18 @@ type tx struct {
 	settingsOf *byte
 }
 
-// A cell is the value of one key as the batch sees it; nil means no such key.
+// A cell is one key as the batch sees it.
 type cell struct {
-	value   []byte
+	key     string
+	hash    uint64
+	value   []byte // nil means no such key
 	written bool
+}
+
+// An indexKey is one change of a key without a value.
+type indexKey struct {
+	key     []byte
+	removed bool
 }
 
 func (t *tx) fail(err error) {
@@ -61,23 +73,28 @@ func (t *tx) fail(err error) {
 
 // get is the value of key as of this command, nil if there is none. The caller
 // does not change it.
-func (t *tx) get(key []byte) []byte {
-	if c, ok := t.cells[string(key)]; ok {
-		return c.value
+func (t *tx) get(key []byte) []byte { return t.cell(key).value }
+
+// cell is the cell of key; it is valid until the next call.
+func (t *tx) cell(key []byte) *cell {
+	if i, ok := t.cells[string(key)]; ok {
+		return &t.order[i]
 	}
-	value, ok := t.state.hot.get(key)
-	if ok {
+	c := cell{key: string(key), hash: xxh3.Hash(key)}
+	if value, ok := t.state.hot.get(c.hash, c.key); ok {
 		t.hits++
+		c.value = value
 	} else {
 		t.misses++
-		value = t.read(key)
+		c.value = t.read(key, c.hash)
 	}
-	t.setCell(string(key), cell{value: value})
-	return value
+	t.cells[c.key] = len(t.order)
+	t.order = append(t.order, c)
+	return &t.order[len(t.order)-1]
 }
 
-func (t *tx) read(key []byte) []byte {
-	if !t.state.keys.mayHold(key) {
+func (t *tx) read(key []byte, hash uint64) []byte {
+	if !t.state.keys.mayHold(hash) {
 		return nil
 	}
 	value, closer, err := t.state.store.db.Get(key)
@@ -92,43 +109,30 @@ func (t *tx) read(key []byte) []byte {
 	return append(make([]byte, 0, len(value)), value...) // not nil, even if empty
 }
 
-func (t *tx) setCell(key string, c cell) {
-	if _, ok := t.cells[key]; !ok {
-		t.order = append(t.order, key)
-	}
-	t.cells[key] = c
-}
-
 // put sets key to value, which is not nil and belongs to t from now on.
 func (t *tx) put(key, value []byte) {
-	old := t.get(key)
-	if old != nil {
-		if slices.Equal(old, value) {
+	c := t.cell(key)
+	if c.value != nil {
+		if bytes.Equal(c.value, value) {
 			return
 		}
-		t.sum.sub(t.hash.pair(key, old))
+		t.sum.sub(t.hash.pair(key, c.value))
 	}
 	t.note(key)
-	t.state.keys.add(key)
+	t.state.keys.add(c.hash)
 	t.sum.add(t.hash.pair(key, value))
-	t.setCell(string(key), cell{value: value, written: true})
-	if err := t.batch.Set(key, value, nil); err != nil {
-		t.fail(err)
-	}
+	c.value, c.written = value, true
 }
 
 // remove deletes key; without such a key it does nothing.
 func (t *tx) remove(key []byte) {
-	old := t.get(key)
-	if old == nil {
+	c := t.cell(key)
+	if c.value == nil {
 		return
 	}
 	t.note(key)
-	t.sum.sub(t.hash.pair(key, old))
-	t.setCell(string(key), cell{written: true})
-	if err := t.batch.Delete(key, nil); err != nil {
-		t.fail(err)
-	}
+	t.sum.sub(t.hash.pair(key, c.value))
+	c.value, c.written = nil, true
 }
 
 // putIndex and removeIndex keep keys without a value that no command reads.
@@ -136,23 +140,53 @@ func (t *tx) remove(key []byte) {
 // putIndex is for a key that is not there, removeIndex for one that is.
 func (t *tx) putIndex(key []byte) {
 	t.sum.add(t.hash.pair(key, nil))
-	if err := t.batch.Set(key, nil, nil); err != nil {
-		t.fail(err)
-	}
+	t.links = append(t.links, indexKey{key: key})
 }
 
 func (t *tx) removeIndex(key []byte) {
 	t.sum.sub(t.hash.pair(key, nil))
-	if err := t.batch.Delete(key, nil); err != nil {
+	t.links = append(t.links, indexKey{key: key, removed: true})
+}
+
+// write puts what has changed into Pebble's batch: a key that many commands have
+// written, such as a counter, once; and in the order of keys, which is how Pebble
+// inserts them with the least search.
+func (t *tx) write() {
+	written := make([]cell, 0, len(t.order))
+	for i := range t.order {
+		if t.order[i].written {
+			written = append(written, t.order[i])
+		}
+	}
+	slices.SortFunc(written, func(a, b cell) int { return strings.Compare(a.key, b.key) })
+	for i := range written {
+		t.writePair([]byte(written[i].key), written[i].value, written[i].value == nil)
+	}
+	slices.SortStableFunc(t.links, func(a, b indexKey) int { return bytes.Compare(a.key, b.key) })
+	for i := range t.links {
+		if last := i == len(t.links)-1 || !bytes.Equal(t.links[i].key, t.links[i+1].key); last {
+			t.writePair(t.links[i].key, nil, t.links[i].removed)
+		}
+	}
+}
+
+func (t *tx) writePair(key, value []byte, removed bool) {
+	var err error
+	if removed {
+		err = t.batch.Delete(key, nil)
+	} else {
+		err = t.batch.Set(key, value, nil)
+	}
+	if err != nil {
 		t.fail(err)
 	}
 }
 
 // settle hands what the batch read and wrote to the cache, after the commit.
 func (t *tx) settle() {
-	for _, key := range t.order {
-		if c := t.cells[key]; c.value != nil || c.written {
-			t.state.hot.set(key, c.value)
+	for i := range t.order {
+		if c := &t.order[i]; c.value != nil || c.written {
+			t.state.hot.set(c.hash, c.key, c.value)
 		}
 	}
 }

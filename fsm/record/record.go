@@ -20,6 +20,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -33,7 +34,7 @@ const Version = 1
 const MaxBytes = 128 << 10
 
 var (
-	encMode = must(cbor.CoreDetEncOptions().EncMode())
+	encMode = must(cbor.CoreDetEncOptions().UserBufferEncMode())
 	decMode = must(cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		IndefLength:       cbor.IndefLengthForbidden,
@@ -86,12 +87,18 @@ type Raw = cbor.RawMessage
 
 // Marshal is the stored form of a record: version byte, then CBOR.
 func Marshal(v any) ([]byte, error) {
-	body, err := encMode.Marshal(v)
-	if err != nil {
+	buf := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(buf)
+	buf.Reset()
+	buf.WriteByte(Version)
+	if err := encMode.MarshalToBuffer(v, buf); err != nil {
 		return nil, err
 	}
-	return append([]byte{Version}, body...), nil
+	return bytes.Clone(buf.Bytes()), nil
 }
+
+// buffers are as large as the largest record that was encoded in one.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // Unmarshal reads the stored form of a record into v.
 func Unmarshal(data []byte, v any) error {
