@@ -17,8 +17,8 @@ import (
 const (
 	// maxEnvelopes is how many envelopes are between the queue and the state
 	// machine: while one is written by the followers and applied, the next is in
-	// the leader's fsync. More would only make each smaller, and each costs the
-	// same: with four a cluster on two cores committed a fifth less.
+	// the leader's fsync. More would only make each smaller: with four a cluster
+	// on two cores committed a fifth less.
 	maxEnvelopes = 2
 
 	enqueueTimeout = 10 * time.Second // raft takes an entry, or its disk has failed before
@@ -30,12 +30,11 @@ const (
 type batcher struct {
 	machine *machine
 	metrics *Metrics
-	slots   chan struct{}  // one token per envelope in flight
-	flights sync.WaitGroup // of append
+	waiting sync.WaitGroup // for raft
 }
 
 func newBatcher(m *machine, metrics *Metrics) *batcher {
-	return &batcher{machine: m, metrics: metrics, slots: make(chan struct{}, maxEnvelopes)}
+	return &batcher{machine: m, metrics: metrics}
 }
 
 // append hands one envelope to raft and returns when raft has taken it, which is
@@ -62,7 +61,7 @@ func (b *batcher) append(r *raft.Raft, stamp record.LogTime, batch []*pending, d
 	b.metrics.envelope.Observe(float64(len(batch)))
 	start := time.Now()
 	future := r.Apply(data, enqueueTimeout)
-	b.flights.Go(func() {
+	b.waiting.Go(func() {
 		defer done()
 		err := future.Error()
 		if err != nil {
@@ -88,7 +87,7 @@ func (b *batcher) append(r *raft.Raft, stamp record.LogTime, batch []*pending, d
 
 // wait returns when every envelope is answered. Raft answers all of them once it
 // does not lead any more.
-func (b *batcher) wait() { b.flights.Wait() }
+func (b *batcher) wait() { b.waiting.Wait() }
 
 func answerAll(batch []*pending, a answer) {
 	for _, p := range batch {
@@ -121,42 +120,31 @@ func (n *Node) dispatch(ctx context.Context) {
 	}
 }
 
-// drain sends batches until the queue is empty.
+// drain sends batches until the queue has less than the next one takes.
 func (n *Node) drain(ctx context.Context) {
 	for {
 		route, err := n.route(ctx)
 		if err != nil {
 			return
 		}
-		if !route.acquire(ctx) {
+		if !n.queue.has(route.flights.least()) {
 			return
 		}
 		batch := n.queue.take(route.maxCommands, route.maxBytes)
 		if len(batch) == 0 {
-			route.release()
-			return
+			continue
 		}
-		route.send(batch)
+		route.flights.begin(len(batch))
+		route.send(batch, func() { route.flights.end(len(batch)) })
 	}
 }
 
 // route is where commands go now.
 type route struct {
 	maxCommands, maxBytes int
-	slots                 chan struct{}
-	send                  func([]*pending) // gives the slot back when the batch is answered
+	flights               *flights
+	send                  func(batch []*pending, done func()) // calls done when the batch is answered
 }
-
-func (r *route) acquire(ctx context.Context) bool {
-	select {
-	case r.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (r *route) release() { <-r.slots }
 
 // route waits until there is somewhere to send commands: this node's own log, or
 // the leader's node. Callers whose context ends leave the queue by themselves.
@@ -180,7 +168,7 @@ func (n *Node) intoLog(e *epoch) *route {
 	b := n.batcher
 	return &route{
 		maxCommands: fsm.MaxEnvelopeCommands, maxBytes: fsm.MaxEnvelopeBytes - fsm.EnvelopeOverhead,
-		slots: b.slots,
-		send:  func(batch []*pending) { b.append(r, e.stamp(), batch, func() { <-b.slots }) },
+		flights: n.envelopes,
+		send:    func(batch []*pending, done func()) { b.append(r, e.stamp(), batch, done) },
 	}
 }

@@ -21,8 +21,8 @@ const (
 func (n *Node) toLeader(ctx context.Context, leader string) *route {
 	return &route{
 		maxCommands: maxForwarded, maxBytes: maxForwardedBytes,
-		slots: n.forwards,
-		send: func(batch []*pending) {
+		flights: n.forwards,
+		send: func(batch []*pending, done func()) {
 			own := batch[:0]
 			for _, p := range batch {
 				if p.foreign {
@@ -32,7 +32,7 @@ func (n *Node) toLeader(ctx context.Context, leader string) *route {
 				}
 			}
 			n.tasks.Go(func() {
-				defer func() { <-n.forwards }()
+				defer done()
 				if len(own) > 0 {
 					n.forward(ctx, leader, own)
 				}

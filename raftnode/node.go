@@ -56,7 +56,8 @@ type Node struct {
 	producer     *producer
 	queue        *queue
 	batcher      *batcher
-	forwards     chan struct{} // one token per batch on its way to the leader
+	envelopes    *flights // from the queue into the log
+	forwards     *flights // from the queue to the leader
 	confirm      *confirmer
 	freshness    freshness
 	duties       duties
@@ -99,9 +100,10 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		alarms: newAlarms(c.Logger, c.Metrics), forming: newForming(c.Join),
 		notify: make(chan bool, 16), observed: make(chan raft.Observation, 16), heal: make(chan struct{}, 1),
 		producer: newProducer(), queue: newQueue(MaxQueued, MaxQueuedBytes),
-		forwards: make(chan struct{}, maxForwards), changing: make(chan struct{}, 1),
-		disk: &disk{fs: c.FS, dir: c.Dir, ballast: c.BallastBytes, free: c.FreeDisk},
+		changing: make(chan struct{}, 1),
+		disk:     &disk{fs: c.FS, dir: c.Dir, ballast: c.BallastBytes, free: c.FreeDisk},
 	}
+	n.envelopes, n.forwards = newFlights(maxEnvelopes, n.queue.ring), newFlights(maxForwards, n.queue.ring)
 	n.closing, n.stop = context.WithCancel(context.Background())
 	n.duties.failed = func(name string, term Term, err error) {
 		n.log.Warn("duty failed and is tried again", "duty", name, "term", uint64(term), "error", err)

@@ -46,7 +46,8 @@ type queue struct {
 	turn     *lane // next to be served, in a ring; nil when empty
 	commands int
 	bytes    int
-	filled   chan struct{} // capacity 1: something was pushed
+	least    int           // commands that somebody waits for
+	filled   chan struct{} // capacity 1: there are as many
 }
 
 // lane is the commands of one principal, oldest first.
@@ -87,11 +88,27 @@ func (q *queue) push(p *pending) error {
 	l.tail = p
 	q.commands++
 	q.bytes += len(p.encoded)
+	if q.commands >= q.least {
+		q.ring()
+	}
+	return nil
+}
+
+// ring has whoever serves the queue look at it again.
+func (q *queue) ring() {
 	select {
 	case q.filled <- struct{}{}:
 	default:
 	}
-	return nil
+}
+
+// has reports whether least commands wait, at least one. If not, filled tells
+// when they do.
+func (q *queue) has(least int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.least = least
+	return q.commands >= least
 }
 
 // take removes commands, one of each lane in turn, until the next would not fit.
@@ -115,12 +132,6 @@ func (q *queue) take(maxCommands, maxBytes int) []*pending {
 		q.unlink(p)
 		if q.turn != nil {
 			q.turn = next
-		}
-	}
-	if q.commands > 0 {
-		select {
-		case q.filled <- struct{}{}:
-		default:
 		}
 	}
 	return batch
