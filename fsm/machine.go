@@ -81,6 +81,7 @@ type Machine struct {
 	current *store
 	closed  bool
 
+	newest    newest
 	meta      atomic.Pointer[Meta]
 	checks    atomic.Pointer[checkList]
 	durable   atomic.Uint64
@@ -183,6 +184,7 @@ func (m *Machine) adopt(s *store) error {
 	m.checks.Store(checks)
 	m.durable.Store(meta.Index)
 	m.mu.Unlock()
+	m.newest.forget()
 	return nil
 }
 
@@ -258,6 +260,7 @@ func (m *Machine) commit(t *tx) error {
 	t.settle()
 	m.state.order = t.order
 	m.meta.Store(&t.meta)
+	m.newest.forget()
 	if t.checked {
 		m.checks.Store(&checkList{t.checks, t.mismatch})
 	}
@@ -429,6 +432,7 @@ func (m *Machine) Close() error {
 	s := m.current
 	m.mu.Unlock()
 
+	m.newest.forget()
 	s.release()
 	for _, used := range append(m.retired, s) {
 		<-used.drained

@@ -19,35 +19,23 @@ import (
 // whose last pair carries the error, if there is one; it is in the order of its
 // keys, starts behind the given key, and has no limit of its own: the caller
 // stops.
-type View struct {
-	store *store
-	snap  *pebble.Snapshot
-	meta  Meta
-}
+type View struct{ *moment }
 
 // View opens a View of the newest applied state.
 func (m *Machine) View() (*View, error) {
-	s, err := m.use()
+	at, err := m.now()
 	if err != nil {
 		return nil, err
 	}
-	v := &View{store: s, snap: s.db.NewSnapshot()}
-	// Read from the snapshot: m.Meta may be a batch older or newer.
-	if v.meta, err = readMeta(v.snap, m.meta.Load()); err != nil {
-		v.Close()
-		return nil, err
-	}
-	return v, nil
+	return &View{at}, nil
 }
 
 // Close ends v. It may be called again.
 func (v *View) Close() {
-	if v.store == nil {
-		return
+	if v.moment != nil {
+		v.release()
+		v.moment = nil
 	}
-	_ = v.snap.Close() // the only error is that it was closed before
-	v.store.release()
-	v.store = nil
 }
 
 // Meta is where the state of v stands.

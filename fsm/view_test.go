@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
 )
 
 // TestViewIsOfOneEntry reads, scrubs, syncs and snapshots beside Apply and
@@ -56,4 +57,41 @@ func TestViewIsOfOneEntry(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+func TestViewsOfOneStateShareASnapshot(t *testing.T) {
+	m := newTest(t)
+	view := func() *View {
+		t.Helper()
+		v, err := m.View()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	open := func(want int64) {
+		t.Helper()
+		if n := m.Stats().OpenViews; n != want {
+			t.Errorf("%d snapshots are open, want %d", n, want)
+		}
+	}
+	a, b := view(), view()
+	open(1)
+	accepted(t, m, &RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: "new"}})
+	if _, err := a.WhereIs(0, record.TypeTool, "new"); fault.Of(err) != fault.NotFound {
+		t.Errorf("an old view finds a new entry: %v", err)
+	}
+	c := view()
+	open(2)
+	if _, err := c.WhereIs(0, record.TypeTool, "new"); err != nil {
+		t.Errorf("a new view does not find what was applied before: %v", err)
+	}
+	a.Close()
+	a.Close()
+	open(2)
+	b.Close()
+	open(1)
+	c.Close()
+	accepted(t, m, &DigestCheck{})
+	open(0) // nobody reads: Pebble keeps nothing for a view
 }
