@@ -63,7 +63,7 @@ sim: ## whole clusters in virtual time: SEEDS=2000 rounds, one process each
 
 .PHONY: sim-short
 sim-short: ## the simulation as CI runs it
-	SIM_SEEDS=$(or $(SEEDS),25) $(GO) test -count=1 -timeout 20m ./test/sim
+	SIM_SEEDS=$(or $(SEEDS),200) $(GO) test -count=1 -timeout 20m ./test/sim
 
 .PHONY: e2e
 e2e: ## real processes on loopback, killed for real

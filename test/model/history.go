@@ -95,7 +95,7 @@ func check[In, Out any](model porcupine.Model, ops []Operation[In, Out], limit t
 		case porcupine.Ok:
 			continue
 		case porcupine.Unknown:
-			found = append(found, Violation{Key: key, Result: porcupine.Unknown, text: fmt.Sprintf("%s: %d operations were not explained or refuted within %v", key, len(history), limit)})
+			found = append(found, Violation{Key: key, Result: porcupine.Unknown, text: describe(key, keys[key], porcupine.Unknown, porcupine.LinearizationInfo{})})
 			continue
 		}
 		result, info := porcupine.CheckOperationsVerbose(model, history, limit)

@@ -5,15 +5,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/anishathalye/porcupine"
-
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/test/model"
 )
 
 // checkLimit bounds the search for an explanation of one key's history, in real
 // time.
-const checkLimit = 10 * time.Second
+const checkLimit = time.Minute
 
 // check looks for contradictions in what was seen. It runs when the bubble has
 // ended: porcupine's limits are of real time.
@@ -25,25 +23,12 @@ func (r *report) check() {
 	entries := r.entries.All()
 	model.Resolve(entries, r.seen())
 	for _, v := range model.CheckEntries(entries, checkLimit) {
-		r.violated("entry", &v)
+		r.failf("entry %v", &v)
 	}
 	rules := model.SessionRules{TTL: sessionTTL, Tombstone: tombstoneTTL, Housekeeping: true}
 	for _, v := range model.CheckSessions(r.sessions.All(), rules, checkLimit) {
-		r.violated("session", &v)
+		r.failf("session %v", &v)
 	}
-}
-
-// undecided begins the line of a history that the search could neither explain
-// nor refute in time. It is no failure of the cluster and no success either: the
-// process that runs the seeds counts it, see maxUndecided.
-const undecided = "UNDECIDED"
-
-func (r *report) violated(noun string, v *model.Violation) {
-	if v.Result == porcupine.Unknown {
-		r.trace.printf("%s %s %v", undecided, noun, v)
-		return
-	}
-	r.failf("%s %v", noun, v)
 }
 
 // seen is the revision of every value that somebody has seen.

@@ -17,7 +17,7 @@
 // # What is checked
 //
 //   - Registry entries and sessions are linearizable, per key, by the models of
-//     test/model. A request that was answered with an error that promises that
+//     test/model; a history that cannot be decided fails, too. A request that was answered with an error that promises that
 //     nothing was applied must not have been.
 //   - Every view on any node, in whatever mode: it is as fresh as it says, holds
 //     every write that its index says, and equals every other view of that index.

@@ -11,11 +11,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +32,7 @@ const (
 
 	defaultSeeds = 10
 	processes    = 2               // at once
-	seedLimit    = 2 * time.Minute // of real time, for one seed
+	seedLimit    = 4 * time.Minute // of real time, for one seed
 )
 
 // TestSeed runs seeds, each in a process of its own, or the one that SIM_SEED
@@ -51,14 +51,11 @@ func TestSeed(t *testing.T) {
 		first = 1
 	}
 	seeds := make(chan uint64)
-	var open atomic.Uint64 // seeds that were not decided
 	var workers sync.WaitGroup
 	for range processes {
 		workers.Go(func() {
 			for seed := range seeds {
-				if !runProcess(t, seed) {
-					open.Add(1)
-				}
+				runProcess(t, seed)
 			}
 		})
 	}
@@ -67,16 +64,7 @@ func TestSeed(t *testing.T) {
 	}
 	close(seeds)
 	workers.Wait()
-	if n := open.Load(); n > 0 {
-		t.Logf("%d of %d seeds hold a history that was not decided within %v", n, count, checkLimit)
-		if n > max(1, count/maxUndecided) {
-			t.Error("too many: a check that decides nothing finds nothing; make histories shorter")
-		}
-	}
 }
-
-// maxUndecided is of how many seeds one may stay undecided.
-const maxUndecided = 50
 
 // number is the value of an environment variable, if it is set.
 func number(t *testing.T, env string) (uint64, bool) {
@@ -91,9 +79,12 @@ func number(t *testing.T, env string) (uint64, bool) {
 	return n, true
 }
 
+// summary is what runSeed says in the end.
+var summary = regexp.MustCompile(`seed \d+: .* operations.*`)
+
 // runProcess runs one seed in a process of its own and shows what it said if it
-// failed. It reports whether every history was decided.
-func runProcess(t *testing.T, seed uint64) bool {
+// failed.
+func runProcess(t *testing.T, seed uint64) {
 	c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSeed$", "-test.v", "-test.timeout="+seedLimit.String())
 	c.Env = append(os.Environ(), fmt.Sprintf("%s=%d", seedEnv, seed))
 	var out bytes.Buffer
@@ -102,12 +93,11 @@ func runProcess(t *testing.T, seed uint64) bool {
 	err := c.Run()
 	if err == nil {
 		if testing.Verbose() {
-			t.Logf("seed %d: %v", seed, time.Since(start).Round(time.Millisecond))
+			t.Logf("%v in all; %s", time.Since(start).Round(time.Millisecond), summary.Find(out.Bytes()))
 		}
-		return !bytes.Contains(out.Bytes(), []byte(undecided))
+		return
 	}
 	t.Errorf("seed %d: %v; again: %s=%d go test ./test/sim -run TestSeed -v\n%s", seed, err, seedEnv, seed, &out)
-	return true
 }
 
 // runSeed runs one seed.
