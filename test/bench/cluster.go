@@ -24,6 +24,19 @@ type cluster struct {
 	addrs []string // where clients connect
 	token string
 	procs []*exec.Cmd
+	nodes []int // process ids, when the nodes are not procs
+}
+
+// pids are the processes of the nodes, for the flag -pids.
+func (c *cluster) pids() string {
+	if c.nodes != nil {
+		return pidList(c.nodes)
+	}
+	var pids []int
+	for _, p := range c.procs {
+		pids = append(pids, p.Process.Pid)
+	}
+	return pidList(pids)
 }
 
 // close kills what runs and removes the disk.
@@ -82,9 +95,10 @@ func startOurs(ctx context.Context, o options) (*cluster, error) {
 			if err != nil {
 				return err
 			}
-			c.token, c.addrs = ready.Token, nil
+			c.token, c.addrs, c.nodes = ready.Token, nil, nil
 			for _, n := range ready.Nodes {
 				c.addrs = append(c.addrs, n.Admin)
+				c.nodes = append(c.nodes, n.PID)
 			}
 			return nil
 		})

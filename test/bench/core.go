@@ -52,7 +52,7 @@ func compare(ctx context.Context, o options, bench, op string, us, them system, 
 			if err != nil {
 				return err
 			}
-			progress("%s round %d %-6s %8.0f/s p50 %v p99 %v failed %d %s", bench, round+1, []string{"ours", "theirs"}[side], s.rate(), s.P50, s.P99, s.Failed, s.Note)
+			progress("%s round %d %-6s %8.0f/s p50 %v p99 %v failed %d cpu %.0f+%.0f µs %s", bench, round+1, []string{"ours", "theirs"}[side], s.rate(), s.P50, s.P99, s.Failed, nodesCPU(s), loadCPU(s), s.Note)
 			samples[side] = append(samples[side], s)
 		}
 	}
@@ -60,6 +60,7 @@ func compare(ctx context.Context, o options, bench, op string, us, them system, 
 		Bench: fmt.Sprintf("%s/%d", bench, o.callers),
 		Ours:  median(samples[0], rates), Theirs: median(samples[1], rates), Unit: "ops/s",
 		P50: median(samples[0], p50s), P99: median(samples[0], p99s), TheirsP99: median(samples[1], p99s),
+		CPU: median(samples[0], nodesCPU), TheirsCPU: median(samples[1], nodesCPU), LoadCPU: median(samples[0], loadCPU),
 		Conns: o.conns, Nodes: nodes,
 		Conditions: fmt.Sprintf("%s; medians of %d rounds of %v; %s", conditions, o.rounds, o.duration, machine()),
 	}.print()
@@ -74,7 +75,7 @@ func measureOnce(ctx context.Context, o options, op string, sys system) (sample,
 	defer c.close()
 	return load{
 		system: sys.name, op: op, addrs: strings.Join(c.addrs, ","), token: c.token,
-		callers: o.callers, conns: o.conns, duration: o.duration,
+		callers: o.callers, conns: o.conns, duration: o.duration, pids: c.pids(),
 	}.measure(ctx)
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -90,6 +91,7 @@ type load struct {
 	callers  int
 	conns    int
 	duration time.Duration
+	pids     string // of the processes under load, separated by commas
 }
 
 const tokenVariable = "BENCH_TOKEN"
@@ -102,7 +104,7 @@ func (l load) measure(ctx context.Context) (sample, error) {
 		return s, err
 	}
 	cmd := exec.CommandContext(ctx, self, "load", "-system", l.system, "-op", l.op, "-addrs", l.addrs,
-		"-callers", fmt.Sprint(l.callers), "-conns", fmt.Sprint(l.conns), "-duration", l.duration.String())
+		"-callers", fmt.Sprint(l.callers), "-conns", fmt.Sprint(l.conns), "-duration", l.duration.String(), "-pids", l.pids)
 	cmd.Env = append(os.Environ(), tokenVariable+"="+l.token)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -122,6 +124,7 @@ func runLoad(ctx context.Context, args []string) error {
 	flags.IntVar(&l.callers, "callers", 1, "")
 	flags.IntVar(&l.conns, "conns", 1, "")
 	flags.DurationVar(&l.duration, "duration", time.Second, "")
+	flags.StringVar(&l.pids, "pids", "", "")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -133,6 +136,7 @@ func runLoad(ctx context.Context, args []string) error {
 }
 
 func (l load) run(ctx context.Context) (sample, error) {
+	debug.SetGCPercent(400) // the heap is small: what is measured shares the processors with its collection
 	addrs := strings.Split(l.addrs, ",")
 	stores := make([]store, max(l.conns, 1))
 	for i := range stores {
@@ -153,6 +157,8 @@ func (l load) run(ctx context.Context) (sample, error) {
 	measured, end := begin.Add(warmUp), begin.Add(warmUp+l.duration)
 	results := make([]callerResult, l.callers)
 	var wg sync.WaitGroup
+	var cpu []time.Duration
+	wg.Go(func() { cpu = used(ctx, append(strings.Split(l.pids, ","), thisProcess), measured, end) })
 	for i := range results {
 		wg.Go(func() {
 			s, r := stores[i%len(stores)], &results[i]
@@ -169,7 +175,9 @@ func (l load) run(ctx context.Context) (sample, error) {
 		})
 	}
 	wg.Wait()
-	return merge(results, l.duration), ctx.Err()
+	s := merge(results, l.duration)
+	s.CPU = cpu
+	return s, ctx.Err()
 }
 
 func readKey(i int) string { return fmt.Sprintf("read-%06d", i) }

@@ -19,6 +19,9 @@ type line struct {
 	P50        float64 `json:"p50_ms,omitempty"`
 	P99        float64 `json:"p99_ms,omitempty"`
 	TheirsP99  float64 `json:"theirs_p99_ms,omitempty"`
+	CPU        float64 `json:"cpu_us,omitempty"` // of all nodes together, for one operation
+	TheirsCPU  float64 `json:"theirs_cpu_us,omitempty"`
+	LoadCPU    float64 `json:"load_cpu_us,omitempty"` // of the load, for one operation on ours
 	Conns      int     `json:"conns,omitempty"`
 	Nodes      int     `json:"nodes"`
 	Conditions string  `json:"conditions"`
@@ -30,6 +33,7 @@ func (l line) print() {
 	}
 	l.Ours, l.Theirs = round(l.Ours), round(l.Theirs)
 	l.P50, l.P99, l.TheirsP99 = round(l.P50), round(l.P99), round(l.TheirsP99)
+	l.CPU, l.TheirsCPU, l.LoadCPU = round(l.CPU), round(l.TheirsCPU), round(l.LoadCPU)
 	out, err := json.Marshal(l)
 	if err != nil {
 		panic(err) // a struct of numbers and strings always marshals
@@ -60,6 +64,8 @@ type sample struct {
 	P50     time.Duration `json:"p50"`
 	P99     time.Duration `json:"p99"`
 	Note    string        `json:"note,omitempty"` // the last failure
+
+	CPU []time.Duration `json:"cpu,omitempty"` // of each process under load, and of the load itself
 }
 
 func (s sample) rate() float64 { return float64(s.Done) / s.Elapsed.Seconds() }
@@ -94,3 +100,24 @@ func median(samples []sample, figure func(sample) float64) float64 {
 func rates(s sample) float64 { return s.rate() }
 func p50s(s sample) float64  { return float64(s.P50) / float64(time.Millisecond) }
 func p99s(s sample) float64  { return float64(s.P99) / float64(time.Millisecond) }
+
+// nodesCPU is the processor time of one operation on all nodes together, in µs.
+func nodesCPU(s sample) float64 {
+	var sum time.Duration
+	for _, d := range s.CPU[:max(0, len(s.CPU)-1)] {
+		sum += d
+	}
+	return perOperation(s, sum)
+}
+
+// loadCPU is that of the process that asked for it.
+func loadCPU(s sample) float64 {
+	if len(s.CPU) == 0 {
+		return 0
+	}
+	return perOperation(s, s.CPU[len(s.CPU)-1])
+}
+
+func perOperation(s sample, d time.Duration) float64 {
+	return float64(d.Microseconds()) / float64(max(s.Done, 1))
+}
