@@ -91,7 +91,7 @@ func (n *Node) whileLeading(ctx context.Context, leader string) (_ context.Conte
 		defer close(done)
 		for {
 			moved := n.moved.wait()
-			if now, _, ok := n.Leader(); ok && now != leader {
+			if now, ok := n.leaderName(); ok && now != leader {
 				cancel()
 			}
 			select {

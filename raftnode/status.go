@@ -95,9 +95,7 @@ func (n *Node) role(r *raft.Raft) string {
 // Leader is the node that leads, as far as this node knows, and its peer
 // address; ok is false when none is known.
 func (n *Node) Leader() (node, addr string, ok bool) {
-	_, id := n.raft().LeaderWithID()
-	node, _, ok = splitServerID(string(id))
-	if !ok {
+	if node, ok = n.leaderName(); !ok {
 		return "", "", false
 	}
 	if node == n.cfg.Node {
@@ -107,10 +105,16 @@ func (n *Node) Leader() (node, addr string, ok bool) {
 	return node, addr, true
 }
 
-// remoteLeader is the leader's node if it is another one.
-func (n *Node) remoteLeader() (string, bool) {
+// leaderName is Leader for who need not know where it is.
+func (n *Node) leaderName() (string, bool) {
 	_, id := n.raft().LeaderWithID()
 	node, _, ok := splitServerID(string(id))
+	return node, ok
+}
+
+// remoteLeader is the leader's node if it is another one.
+func (n *Node) remoteLeader() (string, bool) {
+	node, ok := n.leaderName()
 	return node, ok && node != n.cfg.Node
 }
 
