@@ -1,10 +1,23 @@
-// Package wal is what remains of the log once raft has cut it: the entries of
-// the cluster's history, in order.
+// Package wal is what remains of the log once raft has cut it: the entries of the
+// cluster's history, in order, in segments that are archived for ever or as long as
+// somebody may want to go back to them.
 //
-// An Entry is the form in which entries travel outside of raft: read off the log
+// An [Entry] is the form in which entries travel outside of raft: read off the log
 // of a stopped node for a recovery from lost quorum, or out of an archive. The
 // package knows what order and time entries have and never looks inside one; it
 // imports neither the state machine nor the raft library.
+//
+// # Segments
+//
+// A [Writer] puts a run of entries into a segment, a [Reader] gets them out again
+// and trusts nothing. Segments are linked: each has the SHA-256 of the one before
+// it, and its name ([Ref]) the beginning of both hashes, so that [Chains] can tell
+// from a list of names what can be restored: which segments follow each other
+// without a gap, where something is missing, and which were uploaded in vain.
+// [Chain.Retain] says which are still needed.
+//
+// Nothing is ever changed once it is written. Who writes segments, and when one is
+// cut, is the business of server/archive; who replays them, of snapshot/recovery.
 package wal
 
 import "github.com/mcpraft/mcpraft/fsm/record"

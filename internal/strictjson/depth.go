@@ -33,18 +33,25 @@ func (rules Rules) checkDepth(data []byte) error {
 // endOfString is the index of the quote that ends the string begun at i, or the
 // end of data.
 func endOfString(data []byte, i int) int {
-	for i++; i < len(data); i++ {
-		n := bytes.IndexAny(data[i:], `"\`)
+	for {
+		n := bytes.IndexByte(data[i+1:], '"')
 		if n < 0 {
-			break
+			return len(data)
 		}
-		i += n
-		if data[i] == '"' {
+		i += 1 + n
+		if !isEscaped(data, i) {
 			return i
 		}
-		i++ // the escaped character
 	}
-	return len(data)
+}
+
+// isEscaped reports whether an odd number of backslashes stands before i.
+func isEscaped(data []byte, i int) bool {
+	run := 0
+	for run < i && data[i-1-run] == '\\' {
+		run++
+	}
+	return run%2 == 1
 }
 
 // pointerAt is the JSON pointer to the value that begins at offset, as far as

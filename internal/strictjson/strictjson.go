@@ -80,8 +80,13 @@ func (rules Rules) DecodeBytes(data []byte, v any) error {
 	return nil
 }
 
-// Valid checks data against everything but the fields of a target.
+// Valid checks data against everything but the fields of a target. It allocates
+// nothing for data that passes.
 func (rules Rules) Valid(data []byte) error {
+	body := withoutBOM(data)
+	if rules.checkDepth(body) == nil && jsontext.Value(body).IsValid() {
+		return nil
+	}
 	var raw jsontext.Value
 	return rules.DecodeBytes(data, &raw)
 }

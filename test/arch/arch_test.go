@@ -23,31 +23,46 @@ const module = "github.com/mcpraft/mcpraft"
 // floors is the floor plan of ARCHITECTURE.md: a package imports only
 // from floors below its own. Direct imports count.
 var floors = map[string]int{
+	"internal/failpoint":  0,
 	"internal/fault":      0,
 	"internal/frame":      0,
+	"internal/requestid":  0,
+	"internal/sse":        0,
 	"internal/strictjson": 0,
-	"internal/failpoint":  0,
 
 	"fsm/record":         1,
+	"internal/blob":      1,
+	"internal/seal":      1,
 	"internal/supervise": 1,
+	"server/mcp":         1,
 
 	"fsm":               2,
-	"wal":               2,
 	"raftnode/logstore": 2,
 	"raftnode/peer":     2,
 	"server/adminapi":   2,
+	"server/exchange":   2,
+	"server/mcpclient":  2,
+	"snapshot":          2,
+	"wal":               2,
 
 	"raftnode":          3,
 	"snapshot/recovery": 3,
 
-	"server/session": 4,
+	"server/auth":     4,
+	"server/demo":     4,
+	"server/session":  4,
+	"server/upstream": 4,
+
+	"server/router": 5,
 
 	"server/admin": 6,
+	"server/front": 6,
 
-	"server":             7,
-	"cmd/mcpraft/config": 7,
+	"server": 7,
 
-	"cmd/mcpraft": 8,
+	"cmd/mcpraft/config": 8,
+
+	"cmd/mcpraft": 9,
 }
 
 // homes names the packages that may import a large dependency, by prefix of the
@@ -64,6 +79,8 @@ var homes = []struct {
 	{"github.com/goccy/go-yaml", nil, []string{"cmd/mcpraft"}},
 	{"github.com/thejerf/suture", nil, []string{"internal/supervise"}},
 	{"crypto/cipher", nil, []string{"internal/seal"}},
+	{"golang.org/x/crypto/chacha20poly1305", nil, []string{"internal/seal"}},
+	{"github.com/minio/minio-go", nil, []string{"internal/blob"}},
 }
 
 // pure lists what the state machine must not import: it has no clock, no
