@@ -10,7 +10,7 @@ import (
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/raftnode"
-	"github.com/mcpraft/mcpraft/server/admin"
+	"github.com/mcpraft/mcpraft/server/auth"
 )
 
 // DefaultDrain is how long a stop waits for what was taken.
@@ -27,11 +27,12 @@ type Config struct {
 	MCP      net.Listener // of the MCP front
 	MCPTLS   *tls.Config  // nil: plain text, for loopback or behind a proxy
 
-	Authenticator admin.Authenticator     // who may use the admin API
-	Seed          *record.SessionSettings // first session settings of a cluster that this node forms; nil: the defaults
-	Drain         time.Duration           // how long a stop waits for what was taken; 0 means DefaultDrain
-	MemoryLimit   int64                   // bytes that the Go runtime aims to stay below; 0: GOMEMLIMIT, else a share of the machine; below 0: leave it alone
-	Logger        *slog.Logger            // nil means discard
+	Auth        auth.Options            // who may call, and the root keys of the cluster
+	Gateway     Gateway                 // the message plane
+	Seed        *record.SessionSettings // first session settings of a cluster that this node forms; nil: the defaults
+	Drain       time.Duration           // how long a stop waits for what was taken; 0 means DefaultDrain
+	MemoryLimit int64                   // bytes that the Go runtime aims to stay below; 0: GOMEMLIMIT, else a share of the machine; below 0: leave it alone
+	Logger      *slog.Logger            // nil means discard
 }
 
 // Validate reports every mistake in c beside those of c.Node.
@@ -43,8 +44,11 @@ func (c *Config) Validate() error {
 	if c.MCP == nil {
 		errs = append(errs, errors.New("mcp: no listener"))
 	}
-	if c.Authenticator == nil {
-		errs = append(errs, errors.New("authenticator: missing; the admin API is never open to everybody"))
+	if err := c.Auth.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.Gateway.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Drain < 0 {
 		errs = append(errs, fmt.Errorf("drain: %v is negative", c.Drain))

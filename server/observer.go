@@ -1,9 +1,7 @@
 package server
 
 import (
-	"encoding/json"
 	"math"
-	"net/http"
 	"time"
 
 	"github.com/mcpraft/mcpraft/raftnode"
@@ -61,7 +59,7 @@ func (s *Server) Checks(probe string) []adminapi.Check {
 	case adminapi.Livez:
 		return []adminapi.Check{check("process", s.fatalError()), check("node", health.Live)}
 	case adminapi.Startupz:
-		c := check("started", health.Ready)
+		c := check("started", s.ready())
 		c.OK = s.wasReady.Load() || c.OK
 		return []adminapi.Check{c}
 	default:
@@ -69,8 +67,16 @@ func (s *Server) Checks(probe string) []adminapi.Check {
 		if !drain.OK {
 			drain.Detail = "this node is stopping"
 		}
-		return []adminapi.Check{drain, check("node", health.Live), check("replica", health.Ready)}
+		return []adminapi.Check{drain, check("node", health.Live), check("replica", health.Ready), check("keys", s.auth.Keys().Err())}
 	}
+}
+
+// ready is why this node should be given no traffic; nil if it should.
+func (s *Server) ready() error {
+	if err := s.node.Health().Ready; err != nil {
+		return err
+	}
+	return s.auth.Keys().Err()
 }
 
 // DigestChecks are the newest logged checks of the digest; see admin.Observer.
@@ -87,14 +93,4 @@ func check(name string, err error) adminapi.Check {
 		return adminapi.Check{Name: name, OK: true}
 	}
 	return adminapi.Check{Name: name, Detail: err.Error()}
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		status, body = http.StatusInternalServerError, []byte("{}")
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
 }

@@ -10,11 +10,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/server/adminapi"
 )
 
-// Timeouts of an HTTP connection. A request's own deadline is that of its route.
+// Timeouts of a connection of the admin port. A request's own deadline is that of
+// its route.
 const (
 	headerTimeout = 5 * time.Second
 	readTimeout   = 30 * time.Second
@@ -27,22 +27,45 @@ const (
 // by its supervisor; the listener lives as long as the process, so that nobody
 // else can take its address meanwhile.
 type port struct {
-	name     string
-	listener net.Listener
-	handler  http.Handler
-	log      *slog.Logger
-	conns    chan net.Conn // accepted, not yet taken by the HTTP server
+	name      string
+	listener  net.Listener
+	newServer func() *http.Server // for each life
+	log       *slog.Logger
+	conns     chan net.Conn // accepted, not yet taken by the HTTP server
 
 	mu       sync.Mutex   // guards what follows
 	server   *http.Server // of the current life; nil between two
 	draining bool
 }
 
-func newPort(name string, l net.Listener, t *tls.Config, h http.Handler, log *slog.Logger) *port {
+// newPort serves l, behind TLS if t is not nil: then of the given application
+// protocols the client's first choice.
+func newPort(name string, l net.Listener, t *tls.Config, protocols []string, newServer func() *http.Server, log *slog.Logger) *port {
 	if t != nil {
+		t = t.Clone()
+		t.NextProtos = protocols
 		l = tls.NewListener(l, t)
 	}
-	return &port{name: name, listener: l, handler: h, log: log, conns: make(chan net.Conn)}
+	return &port{name: name, listener: l, newServer: newServer, log: log, conns: make(chan net.Conn)}
+}
+
+// What ports speak. The admin API's streams are an upgrade, which HTTP/2 has not.
+var (
+	http1 = []string{"http/1.1"}
+	http2 = []string{"h2", "http/1.1"}
+)
+
+// newAdminServer is the server of the admin port.
+func (s *Server) newAdminServer() *http.Server {
+	return &http.Server{
+		Handler:           s.api,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    adminapi.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
 }
 
 // accept hands connections to whichever server runs, until ctx ends or the port
@@ -76,15 +99,7 @@ func (p *port) accept(ctx context.Context) {
 // serve is one life of the HTTP server. When ctx ends its connections are cut:
 // draining comes before.
 func (p *port) serve(ctx context.Context) error {
-	server := &http.Server{
-		Handler:           p.handler,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    adminapi.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
-	}
+	server := p.newServer()
 	p.mu.Lock()
 	p.server = server
 	p.mu.Unlock()
@@ -98,9 +113,13 @@ func (p *port) serve(ctx context.Context) error {
 	return err
 }
 
-// drain closes the listener and lets the requests that run finish until ctx ends.
+// refuse takes no more connections.
+func (p *port) refuse() { p.listener.Close() }
+
+// drain takes no more connections and lets the requests that run finish until ctx
+// ends.
 func (p *port) drain(ctx context.Context) {
-	p.listener.Close()
+	p.refuse()
 	p.mu.Lock()
 	server := p.server
 	p.draining = true
@@ -135,13 +154,3 @@ func (l *handedListener) Close() error {
 }
 
 func (l *handedListener) Addr() net.Addr { return l.port.listener.Addr() }
-
-// noFront answers the MCP port as long as there is no MCP front behind it.
-type noFront struct{}
-
-func (noFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e := fault.New(fault.NotFound, "this version of mcpraft has no MCP front: nothing is served at %s", r.URL.EscapedPath()).
-		WithHint("the admin API is at the admin address of this node: mcpraft status")
-	body := adminapi.ErrorBody{Error: adminapi.ErrorOf(e, "")}
-	writeJSON(w, e.Kind.Status(), body)
-}

@@ -18,7 +18,11 @@ import (
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/server/admin"
 	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/auth"
+	"github.com/mcpraft/mcpraft/server/front"
+	"github.com/mcpraft/mcpraft/server/router"
 	"github.com/mcpraft/mcpraft/server/session"
+	"github.com/mcpraft/mcpraft/server/upstream"
 )
 
 // ErrFatal marks the error of a Run that ended because this process must not go
@@ -32,16 +36,22 @@ const abandonNode = 5 * time.Second
 
 // A Server is one process. New opens the node, Run serves until its context ends.
 type Server struct {
-	c        Config
-	log      *slog.Logger
-	started  time.Time
-	registry *prometheus.Registry
-	node     *raftnode.Node
-	activity *session.Activity
-	api      *admin.API
-	tree     *supervise.Supervisor
-	admin    *port
-	mcp      *port
+	c              Config
+	log            *slog.Logger
+	started        time.Time
+	registry       *prometheus.Registry
+	node           *raftnode.Node
+	activity       *session.Activity
+	auth           *auth.Auth
+	sessionMetrics *session.Metrics
+	sessions       *session.Sessions
+	upstreams      *upstream.Upstreams
+	router         *router.Router
+	front          *front.Front
+	api            *admin.API
+	tree           *supervise.Supervisor
+	admin          *port
+	mcp            *port
 
 	draining atomic.Bool
 	wasReady atomic.Bool // at any time: start-up is over
@@ -97,20 +107,28 @@ func (c *Config) close() error {
 // duties, which the node runs.
 func (s *Server) build() (err error) {
 	self := record.Principal{Issuer: "node", Subject: s.c.Node.Node}
+	s.sessionMetrics = session.NewMetrics(s.registry)
 	s.activity = session.NewActivity(session.ActivityConfig{Proposer: s.node, Actor: self, Logger: s.log})
-	expiry := session.NewExpiry(session.ExpiryConfig{Replica: s.node, Actor: self, Metrics: session.NewMetrics(s.registry)})
+	expiry := session.NewExpiry(session.ExpiryConfig{Replica: s.node, Actor: self, Metrics: s.sessionMetrics})
 	s.node.Duty("session expiry", expiry.Run)
 	if s.c.Seed != nil {
 		sow := &seed{node: s.node, actor: self, name: s.c.Node.Node, process: s.node.Status().Process, settings: *s.c.Seed}
 		s.node.Duty("seed", sow.run)
 	}
 	s.registry.MustRegister(newCollector(s.node, s.c.Node.Binary, s.started))
+	if err := s.buildAuth(self); err != nil {
+		return err
+	}
+	if err := s.buildGateway(self); err != nil {
+		return err
+	}
 	s.api, err = admin.New(admin.Config{
 		Replica:       s.node,
 		Membership:    membership{s.node},
 		Observer:      s,
 		Workers:       s.workers,
-		Authenticator: s.c.Authenticator,
+		Authenticator: s.auth.Admin(),
+		Credentials:   s.auth,
 		Registerer:    s.registry,
 		Gatherer:      s.registry,
 		Logger:        s.log,
@@ -118,16 +136,19 @@ func (s *Server) build() (err error) {
 	if err != nil {
 		return err
 	}
-	s.admin = newPort("admin", s.c.Admin, s.c.AdminTLS, s.api, s.log)
-	s.mcp = newPort("mcp", s.c.MCP, s.c.MCPTLS, noFront{}, s.log)
+	s.admin = newPort("admin", s.c.Admin, s.c.AdminTLS, http1, s.newAdminServer, s.log)
+	s.mcp = newPort("mcp", s.c.MCP, s.c.MCPTLS, http2, s.front.Server, s.log)
 	s.tree = s.supervision()
 	return nil
 }
 
-// Ready waits until the node takes reads and writes, ctx ends or Run is over. It
-// may be called while Run runs.
+// Ready waits until the node takes reads, writes and MCP, ctx ends or Run is over.
+// It may be called while Run runs.
 func (s *Server) Ready(ctx context.Context) error {
 	if err := s.node.Ready(ctx); err != nil {
+		return err
+	}
+	if err := s.auth.Keys().Ready(ctx); err != nil {
 		return err
 	}
 	s.wasReady.Store(true)
@@ -136,9 +157,6 @@ func (s *Server) Ready(ctx context.Context) error {
 
 // Status is what the node knows of itself; it asks nobody.
 func (s *Server) Status() adminapi.Status { return statusOf(s.node, s.c.Node.Binary, s.started) }
-
-// Activity is where the MCP front notes that sessions are used.
-func (s *Server) Activity() *session.Activity { return s.activity }
 
 // Run serves until ctx ends and then stops in the order that the package comment
 // gives. It returns nil after such a stop, an error that is ErrFatal when the node
@@ -149,6 +167,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var ports sync.WaitGroup
 	ports.Go(func() { s.admin.accept(base) })
 	ports.Go(func() { s.mcp.accept(base) })
+	ports.Go(func() { _ = s.upstreams.Run(base) }) // beside the tree: what it ends, a restart could not begin again
 	var treeErr error
 	tree := make(chan struct{})
 	go func() { // waited for below, through tree
@@ -175,7 +194,7 @@ func (s *Server) drain() {
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() { s.admin.drain(ctx) })
-	wg.Go(func() { s.mcp.drain(ctx) })
+	wg.Go(func() { s.drainGateway(ctx) })
 	wg.Go(func() { s.api.Shutdown(ctx) })
 	wg.Wait()
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,13 +14,23 @@ import (
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/internal/seal"
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/raftnode/peer"
-	"github.com/mcpraft/mcpraft/server/admin"
 	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/auth"
 )
 
 const secret = "a-token-of-32-characters-for-test"
+
+// rootKeys are the same at each start.
+var rootKeys = func() seal.Ring {
+	key, err := seal.NewKey()
+	if err != nil {
+		panic(err)
+	}
+	return seal.NewRing(key)
+}()
 
 // A process is a running Server of a cluster of one, on loopback and a real disk.
 type process struct {
@@ -55,17 +64,14 @@ func testConfig(t testing.TB, dir string) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := admin.Tokens(admin.Token{Name: "test", Secret: secret})
-	if err != nil {
-		t.Fatal(err)
-	}
 	peerListener := listen(t)
 	return Config{
 		Node: raftnode.Config{
 			Node: "n1", Cluster: "test", Dir: dir, BootstrapExpect: 1, Binary: "v0.0.0-test",
 			Listener: peerListener, PeerAddr: peerListener.Addr().String(), Credentials: credentials,
 		},
-		Admin: listen(t), MCP: listen(t), Authenticator: tokens, Drain: 5 * time.Second, MemoryLimit: -1,
+		Admin: listen(t), MCP: listen(t), Drain: 5 * time.Second, MemoryLimit: -1,
+		Auth:   auth.Options{Static: []auth.Static{{Name: "test", Secret: secret}}, Root: rootKeys},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
@@ -230,19 +236,6 @@ func names(w adminapi.Worker) []string {
 	return list
 }
 
-func TestMCPPortIsAJSON404WithoutAFront(t *testing.T) {
-	p := start(t, testConfig(t, t.TempDir()))
-	resp, err := http.Post("http://"+p.mcp+"/mcp", "application/json", strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var body adminapi.ErrorBody
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || resp.StatusCode != http.StatusNotFound || body.Error.Code != "not_found" || body.Error.Hint == "" {
-		t.Errorf("answer = %d %+v, %v", resp.StatusCode, body, err)
-	}
-}
-
 func TestMetricsNeedTheTokenAndNameTheNode(t *testing.T) {
 	p := start(t, testConfig(t, t.TempDir()))
 	req, _ := http.NewRequest(http.MethodGet, "http://"+p.admin+"/metrics", nil)
@@ -297,7 +290,7 @@ func TestAFatalErrorEndsRun(t *testing.T) {
 
 func TestConfigurationMistakesAreReportedTogether(t *testing.T) {
 	_, err := New(t.Context(), Config{Drain: -1})
-	for _, want := range []string{"admin:", "mcp:", "authenticator:", "drain:"} {
+	for _, want := range []string{"admin:", "mcp:", "auth:", "drain:"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New = %v, which does not mention %s", err, want)
 		}

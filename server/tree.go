@@ -26,11 +26,14 @@ func (s *Server) supervision() *supervise.Supervisor {
 
 	registry := one("registry")
 	registry.Add("readiness", s.watchReadiness, supervise.Permanent)
+	callers := one("auth")
+	callers.Add("keys", s.auth.Run, supervise.Permanent)
 	sessions := one("sessions")
 	sessions.Add("activity", s.activity.Run, supervise.Permanent)
+	sessions.Add("streams", s.sessions.Run, supervise.Permanent)
 	core := supervise.New("core", supervise.OneForAll, o)
 	core.AddSupervisor(registry)
-	core.AddSupervisor(one("auth"))
+	core.AddSupervisor(callers)
 	core.AddSupervisor(sessions)
 	core.AddSupervisor(one("resources"))
 
@@ -61,7 +64,7 @@ func (s *Server) watchReadiness(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		err := s.node.Health().Ready
+		err := s.ready()
 		if now := err == nil; now != ready {
 			ready = now
 			if ready {

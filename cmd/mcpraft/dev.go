@@ -43,8 +43,8 @@ func newDevCommand(a *app) *cobra.Command {
 and a token are made, ports that are taken are replaced by free ones.
 
 Each node is a process of its own, so that it can be killed for real; it starts
-again after 10 s. One address in front stays the same whichever node dies. The
-token is saved in the context "dev", where the other commands find it.
+again after 10 s. One address in front stays the same whichever node dies. A demo
+MCP server with tools to play with is registered as "demo". The token is saved in the context "dev", where the other commands find it.
 
 Data is kept in the user's state directory, or in --data; --ephemeral keeps
 nothing. Ctrl-C stops the nodes in order, a second one at once.`,
@@ -139,13 +139,11 @@ func (a *app) runDev(ctx context.Context, f devFlags) (err error) {
 // run starts everything, waits until ctx ends or something breaks, and stops
 // everything. Whatever it started has ended when it returns.
 func (r *devRun) run(ctx context.Context) error {
-	front, err := r.home.prepare()
+	own, err := r.home.prepare()
 	if err != nil {
 		return err
 	}
-	if front != nil {
-		defer front.Close()
-	}
+	defer own.close()
 	defer r.closeLogs()
 	for _, n := range r.home.plan.Nodes {
 		if err := r.addNode(n); err != nil {
@@ -155,10 +153,11 @@ func (r *devRun) run(ctx context.Context) error {
 	force, forced := context.WithCancel(context.Background())
 	defer forced()
 	group, ctx := errgroup.WithContext(ctx)
-	if front != nil {
-		proxy := newDevFront(front, r.targets())
+	if own.front != nil {
+		proxy := newDevFront(own.front, r.targets())
 		group.Go(func() error { return proxy.Run(ctx) })
 	}
+	group.Go(func() error { return serveDemo(ctx, own.demo) })
 	for _, n := range r.nodes {
 		group.Go(func() error { return n.Run(ctx, force) })
 	}
@@ -257,6 +256,9 @@ func (r *devRun) announce(ctx context.Context) error {
 	}
 	status, _, err := client.Status(ctx, &adminapi.StatusRequest{ReadOptions: adminapi.ReadOptions{Consistency: adminapi.Linearizable}})
 	if err != nil {
+		return err
+	}
+	if err := r.registerDemo(ctx, client); err != nil {
 		return err
 	}
 	close(r.up)

@@ -49,7 +49,7 @@ func (r *devRun) bannerFields(status adminapi.Status, ready devReady, secret str
 		token = secret + ", " + token
 	}
 	return [][2]string{
-		{"mcp", ready.Front},
+		{"mcp", ready.Front + demoPath + " (the demo server; others at /servers/NAME/mcp)"},
 		{"admin", strings.Join(admin, "  ")},
 		{"metrics", strings.Join(metrics, "  ")},
 		{"nodes", strings.Join(nodes, "  ")},
@@ -69,17 +69,13 @@ func (r *devRun) history() string {
 
 // next is what a person could do now, at most four lines; each works as it is.
 func (r *devRun) next(status adminapi.Status) []string {
-	lines := []string{r.command("registry register tool search --location http://10.0.0.5/mcp")}
-	if r.home.reopened {
-		lines[0] = r.command("registry ls tool")
-	}
-	lines = append(lines, r.command("status"))
+	lines := []string{r.command("tools call demo__add a=2 b=3"), r.command("tools ls")}
 	if pid := r.pidOf(status.Leader); pid != 0 && len(r.nodes) > 1 {
 		lines = append(lines, "kill -9 "+strconv.Itoa(pid)+"   # "+status.Leader+" leads: another takes over, and it is back after 10 s")
 	} else {
 		lines = append(lines, invocation()+" dev --nodes 3 --ephemeral   # a cluster that survives kill -9")
 	}
-	return append(lines, r.command("sessions ls"))
+	return append(lines, r.command("upstreams add NAME URL")+"   # an MCP server of yours")
 }
 
 func (r *devRun) pidOf(id string) int {

@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/internal/seal"
 	"github.com/mcpraft/mcpraft/raftnode/peer"
 )
 
@@ -28,6 +29,7 @@ const devCluster = "dev"
 // is found where it was.
 type devPlan struct {
 	Front int           `yaml:"front,omitempty"` // port that stays when nodes die; 0: one node, which has it itself
+	Demo  int           `yaml:"demo,omitempty"`  // port of the demo upstream
 	Nodes []devNodePlan `yaml:"nodes"`
 }
 
@@ -39,13 +41,16 @@ type devNodePlan struct {
 	Peer  int    `yaml:"peer"`
 }
 
+// demoPort is where the demo upstream is, unless the port is taken.
+const demoPort = 7449
+
 // newDevPlan is a cluster of n nodes on the ports that people expect: 7440, 7441
 // and 7442 for one node; else 7440 in front and 7450, 7460, … for the nodes.
 func newDevPlan(n int) devPlan {
 	if n == 1 {
-		return devPlan{Nodes: []devNodePlan{{ID: "dev-1", MCP: 7440, Admin: 7441, Peer: 7442}}}
+		return devPlan{Demo: demoPort, Nodes: []devNodePlan{{ID: "dev-1", MCP: 7440, Admin: 7441, Peer: 7442}}}
 	}
-	p := devPlan{Front: 7440}
+	p := devPlan{Front: 7440, Demo: demoPort}
 	for i := range n {
 		first := 7450 + 10*i
 		p.Nodes = append(p.Nodes, devNodePlan{ID: "dev-" + strconv.Itoa(i+1), MCP: first, Admin: first + 1, Peer: first + 2})
@@ -55,7 +60,7 @@ func newDevPlan(n int) devPlan {
 
 // ports points at every port of p.
 func (p *devPlan) ports() []*int {
-	var list []*int
+	list := []*int{&p.Demo}
 	if p.Front != 0 {
 		list = append(list, &p.Front)
 	}
@@ -66,14 +71,28 @@ func (p *devPlan) ports() []*int {
 	return list
 }
 
+// devPorts are the ports that dev itself listens at.
+type devPorts struct {
+	demo  net.Listener
+	front net.Listener // nil for one node
+}
+
+func (p devPorts) close() {
+	for _, l := range []net.Listener{p.demo, p.front} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
 // claim replaces every port that is taken by one that is free. It holds all of
 // them until it has the last, so that no two are the same, and then lets go of
-// all but the front port, which is the parent's own; front is nil without one.
-func (p *devPlan) claim() (front net.Listener, err error) {
+// all but its own.
+func (p *devPlan) claim() (own devPorts, err error) {
 	var held []net.Listener
 	defer func() {
 		for _, l := range held {
-			if l != front {
+			if l != own.demo && l != own.front {
 				l.Close()
 			}
 		}
@@ -84,15 +103,16 @@ func (p *devPlan) claim() (front net.Listener, err error) {
 			l, err = net.Listen("tcp", loopback(0))
 		}
 		if err != nil {
-			return nil, fault.New(fault.Unavailable, "there is no free port on loopback: %w", err)
+			return devPorts{}, fault.New(fault.Unavailable, "there is no free port on loopback: %w", err)
 		}
 		held = append(held, l)
 		*port = l.Addr().(*net.TCPAddr).Port
 	}
+	own.demo = held[0]
 	if p.Front != 0 {
-		front = held[0]
+		own.front = held[1]
 	}
-	return front, nil
+	return own, nil
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
@@ -101,6 +121,7 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 //
 //	dev.yaml         the devPlan
 //	token            the administrator's token
+//	keys             the key file of all nodes
 //	ca.crt, ca.key   the certificate authority of the cluster
 //	dev-1/           a folder for each node: node.yaml, node.crt, node.key,
 //	                 node.log, and its data
@@ -125,7 +146,7 @@ func openDevHome(dir string, n int, ephemeral bool) (*devHome, error) {
 			WithHint("stop it, or use another directory: --data DIR, or --ephemeral")
 	}
 	h := &devHome{dir: dir, ephemeral: ephemeral, lock: lock}
-	if err := errors.Join(h.loadPlan(n), h.loadToken()); err != nil {
+	if err := errors.Join(h.loadPlan(n), h.loadToken(), h.makeKeys()); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
@@ -155,6 +176,9 @@ func (h *devHome) loadPlan(n int) error {
 		return fault.New(fault.Conflict, "%s holds a dev cluster of %d nodes, not %d", h.dir, have, n).
 			WithHint("use --nodes %d, or another directory: --data DIR, or --ephemeral", have)
 	}
+	if h.plan.Demo == 0 { // made by a version without one
+		h.plan.Demo = demoPort
+	}
 	h.reopened = true
 	return nil
 }
@@ -162,39 +186,48 @@ func (h *devHome) loadPlan(n int) error {
 func (h *devHome) loadToken() error {
 	text, err := readPrivate(h.path("token"), maxTokenBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		text = []byte("mcpraft_dev_" + rand.Text())
+		text = []byte(devTokenPrefix + rand.Text())
 		err = writePrivate(h.path("token"), text)
 	}
 	h.token = string(bytes.TrimSpace(text))
 	return err
 }
 
+// makeKeys makes the key file that all nodes share, if there is none.
+func (h *devHome) makeKeys() error {
+	_, err := os.Stat(h.path("keys"))
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = newKey(h.path("keys"), seal.AESGCM.String(), false)
+	}
+	return err
+}
+
 // prepare chooses the ports and writes what the nodes read: their certificates
 // and configuration files. What it writes is the same at each start, but for
 // ports that were taken and certificates, which are issued anew.
-func (h *devHome) prepare() (front net.Listener, err error) {
-	if front, err = h.plan.claim(); err != nil {
-		return nil, err
+func (h *devHome) prepare() (own devPorts, err error) {
+	if own, err = h.plan.claim(); err != nil {
+		return devPorts{}, err
 	}
 	defer func() {
-		if err != nil && front != nil {
-			front.Close()
+		if err != nil {
+			own.close()
 		}
 	}()
 	ca, err := h.authority()
 	if err != nil {
-		return nil, err
+		return devPorts{}, err
 	}
 	for _, n := range h.plan.Nodes {
 		if err := h.prepareNode(ca, n); err != nil {
-			return nil, fmt.Errorf("preparing node %s: %w", n.ID, err)
+			return devPorts{}, fmt.Errorf("preparing node %s: %w", n.ID, err)
 		}
 	}
 	text, err := yaml.Marshal(h.plan)
 	if err != nil {
-		return nil, err
+		return devPorts{}, err
 	}
-	return front, writePrivate(h.path("dev.yaml"), text)
+	return own, writePrivate(h.path("dev.yaml"), text)
 }
 
 // authority is the CA of the cluster, made at the first start.
@@ -260,6 +293,8 @@ cluster:
     - "{{addr .Peer}}"{{end}}
 auth:
   bootstrap_token_file: {{quote (.Home.Path "token")}}
+  key_file: {{quote (.Home.Path "keys")}}
+upstreams: {allow_private: true}
 storage: {cache: 64MiB, memtable: 16MiB}
 log: {level: info, format: text}
 shutdown: {drain: 5s}

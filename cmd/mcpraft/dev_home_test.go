@@ -47,11 +47,11 @@ func TestTakenPortsAreReplaced(t *testing.T) {
 	}
 	defer taken.Close()
 
-	front, err := p.claim()
+	own, err := p.claim()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer front.Close()
+	defer own.close()
 	if p.Nodes[1].Admin == before[1].Admin {
 		t.Errorf("port %d is taken and was kept", before[1].Admin)
 	}
@@ -62,8 +62,11 @@ func TestTakenPortsAreReplaced(t *testing.T) {
 		}
 		seen[*port] = true
 	}
-	if front.Addr().(*net.TCPAddr).Port != p.Front {
-		t.Errorf("the front listener is at %v, the plan says %d", front.Addr(), p.Front)
+	if at := own.front.Addr().(*net.TCPAddr).Port; at != p.Front {
+		t.Errorf("the front listener is at %d, the plan says %d", at, p.Front)
+	}
+	if at := own.demo.Addr().(*net.TCPAddr).Port; at != p.Demo {
+		t.Errorf("the demo listener is at %d, the plan says %d", at, p.Demo)
 	}
 }
 
@@ -83,27 +86,27 @@ func TestDevHomeKeepsTheClusterBetweenRuns(t *testing.T) {
 		t.Error("a new directory is called reopened")
 	}
 	h.plan = freePlan(t, 3)
-	front, err := h.prepare()
+	own, err := h.prepare()
 	if err != nil {
 		t.Fatal(err)
 	}
-	front.Close()
+	own.close()
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
 
 	again := openHome(t, dir, 0)
-	if !again.reopened || again.token != h.token || again.plan.Front != h.plan.Front || !slices.Equal(again.plan.Nodes, h.plan.Nodes) {
+	if !again.reopened || again.token != h.token || again.plan.Front != h.plan.Front || again.plan.Demo != h.plan.Demo || !slices.Equal(again.plan.Nodes, h.plan.Nodes) {
 		t.Errorf("reopened %v with\n%+v, %s, want\n%+v, %s", again.reopened, again.plan, again.token, h.plan, h.token)
 	}
 	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if front, err = again.prepare(); err != nil {
+	if own, err = again.prepare(); err != nil {
 		t.Fatal(err)
 	}
-	front.Close()
+	own.close()
 	if now, _ := os.ReadFile(filepath.Join(dir, "ca.crt")); !bytes.Equal(ca, now) {
 		t.Error("the certificate authority is another one after reopening")
 	}
@@ -167,11 +170,11 @@ func TestNodeFileIsAValidConfiguration(t *testing.T) {
 	h := openHome(t, t.TempDir(), 3)
 	defer h.Close()
 	h.plan = freePlan(t, 3)
-	front, err := h.prepare()
+	own, err := h.prepare()
 	if err != nil {
 		t.Fatal(err)
 	}
-	front.Close()
+	own.close()
 	for _, n := range h.plan.Nodes {
 		loaded, err := config.Load(config.Layers{Files: []string{h.configFile(n.ID)}})
 		if err != nil {

@@ -35,6 +35,7 @@ type fakeCluster struct {
 	entries   map[string]adminapi.Entry // by type and key
 	upstreams map[string]adminapi.Upstream
 	sessions  []adminapi.Session
+	tokens    map[string]adminapi.Token
 	behind    map[string]uint64 // entries that a node has not applied
 	alarms    map[string][]string
 }
@@ -46,6 +47,7 @@ func newFakeCluster(t *testing.T) *fakeCluster {
 		leader:    "n1",
 		entries:   make(map[string]adminapi.Entry),
 		upstreams: make(map[string]adminapi.Upstream),
+		tokens:    make(map[string]adminapi.Token),
 		behind:    make(map[string]uint64),
 		alarms:    make(map[string][]string),
 	}
@@ -56,12 +58,14 @@ func newFakeCluster(t *testing.T) *fakeCluster {
 		f.members = append(f.members, adminapi.Member{
 			Node: node, Disk: strings.Repeat(strconv.Itoa(i+1), 32), Voter: true, Binary: "1.0.0",
 			PeerAddr: fmt.Sprintf("127.0.0.1:74%d2", 5+i), AdminAddr: strings.TrimPrefix(s.URL, "http://"),
+			MCPAddr: strings.TrimPrefix(s.URL, "http://"),
 		})
 	}
 	for i, state := range []string{"active", "suspended"} {
 		f.sessions = append(f.sessions, adminapi.Session{
 			ID: strings.Repeat(string(rune('a'+i)), 32), User: adminapi.Principal{Issuer: "https://idp.example", Subject: "alice"},
 			ClientID: "client-1", State: state, OwnerNode: "n1", Created: fakeTime, LastActive: fakeTime, Expires: fakeTime, Revision: 3,
+			Endpoint: "demo", Protocol: "2025-11-25", Bindings: []adminapi.Binding{{Upstream: "demo", Protocol: "2025-06-18", Session: true, Subscriptions: 2}},
 		})
 	}
 	return f
@@ -127,6 +131,8 @@ func (f *fakeCluster) handler(node string) http.Handler {
 	handle("GET /v1/upstreams", false, f.listUpstreams)
 	handle("GET /v1/upstreams/{alias}", false, f.upstream)
 	handle("DELETE /v1/upstreams/{alias}", true, f.removeUpstream)
+	f.fakeTokens(handle)
+	mux.HandleFunc("/servers/{alias}/mcp", f.mcp)
 	handle("GET /v1/cluster/members", false, func(*http.Request) (any, error) {
 		return adminapi.Page[adminapi.Member]{Items: f.membersNow()}, nil
 	})

@@ -32,13 +32,16 @@ func TestFileScripts(t *testing.T) {
 			case "ls":
 				return s.ls(t)
 			default:
-				return date.ReplaceAllString(s.step(t, d), "DATE")
+				return keyID.ReplaceAllString(date.ReplaceAllString(s.step(t, d), "DATE"), "KEY")
 			}
 		})
 	})
 }
 
-var date = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
+var (
+	date  = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
+	keyID = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
+)
 
 func (s *script) file(t *testing.T, d *datadriven.TestData) string {
 	name, mode := d.CmdArgs[0].Key, os.FileMode(0o600)

@@ -272,7 +272,7 @@ func (a *app) forceNewCluster(ctx context.Context, o *raftnode.Offline, dir stri
 	}
 	adopted = true
 	result.Digest, result.PutAside = done.Digest.String(), adoption.PutAside
-	return result, nil
+	return result, carryOwnKeys(adoption.PutAside, dir)
 }
 
 func planNewCluster(ctx context.Context, o *raftnode.Offline) (*recovery.Plan, error) {

@@ -86,9 +86,10 @@ standard error. Exit codes: 0 ok, 1 failure, 2 usage or configuration,
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 
 	for _, constructor := range []func(*app) *cobra.Command{
-		newServerCommand, newConfigCommand, newDoctorCommand, newOfflineCommand,
+		newServerCommand, newConfigCommand, newDoctorCommand, newOfflineCommand, newKeysCommand,
 		newDevCommand,
 		newStatusCommand, newClusterCommand, newRegistryCommand, newSessionsCommand, newUpstreamsCommand,
+		newToolsCommand, newResourcesCommand, newPromptsCommand,
 		newWorkersCommand, newContextCommand, newTokenCommand,
 		newCompletionCommand, newVersionCommand,
 	} {

@@ -111,10 +111,14 @@ func (s *script) run(t *testing.T, out *strings.Builder, line string) {
 
 var timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
+// elapsed is a time that something took, behind what announces it.
+var elapsed = regexp.MustCompile(`(  (?:ok|failed)  |(?:opened|listed) in: +|"(?:open|list)_ms": )[0-9.]+( ?m?s)?`)
+
 // normal is text without what differs from run to run, and without the blank
 // lines that datadriven takes for the end of an output.
 func (s *script) normal(text string) string {
 	text = timestamp.ReplaceAllString(s.stable.Replace(text), "TIME")
+	text = elapsed.ReplaceAllString(text, "${1}TOOK")
 	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.TrimSpace(line) == "" })
 	for i, line := range lines {
 		lines[i] = strings.TrimRight(line, " ") + "\n"

@@ -15,7 +15,6 @@ import (
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/raftnode/peer"
 	"github.com/mcpraft/mcpraft/server"
-	"github.com/mcpraft/mcpraft/server/admin"
 )
 
 func newServerCommand(a *app) *cobra.Command {
@@ -102,7 +101,7 @@ func serverConfig(loaded *config.Loaded, log *slog.Logger) (_ server.Config, err
 	if err != nil {
 		return server.Config{}, err
 	}
-	authenticator, err := authenticator(c, log)
+	options, err := authOptions(c, log)
 	if err != nil {
 		return server.Config{}, err
 	}
@@ -115,13 +114,14 @@ func serverConfig(loaded *config.Loaded, log *slog.Logger) (_ server.Config, err
 		return server.Config{}, err
 	}
 	result := server.Config{
-		Node:          nodeConfig(c, credentials),
-		AdminTLS:      adminTLS,
-		MCPTLS:        mcpTLS,
-		Authenticator: authenticator,
-		Seed:          new(c.Sessions.Settings()),
-		Drain:         c.Shutdown.Drain.Std(),
-		Logger:        log,
+		Node:     nodeConfig(c, credentials),
+		AdminTLS: adminTLS,
+		MCPTLS:   mcpTLS,
+		Auth:     options,
+		Gateway:  c.Gateway(),
+		Seed:     new(c.Sessions.Settings()),
+		Drain:    c.Shutdown.Drain.Std(),
+		Logger:   log,
 	}
 	result.Node.Listener = ports.open("listen.peer", c.Listen.Peer.Addr)
 	result.Admin = ports.open("listen.admin", c.Listen.Admin.Addr)
@@ -173,19 +173,6 @@ func peerCredentials(c *config.Config) (*peer.Credentials, error) {
 		return nil, err
 	}
 	return peer.NewCredentials(pair, ca.Pair().Cert)
-}
-
-// authenticator accepts the bootstrap token, and nobody when there is none.
-func authenticator(c *config.Config, log *slog.Logger) (admin.Authenticator, error) {
-	if c.Auth.BootstrapTokenFile == "" {
-		log.Warn("auth.bootstrap_token_file is not set: the admin API refuses every call")
-		return admin.Tokens()
-	}
-	secret, err := config.ReadSecret(c.Auth.BootstrapTokenFile)
-	if err != nil {
-		return nil, err
-	}
-	return admin.Tokens(admin.Token{Name: "bootstrap", Secret: secret})
 }
 
 // serverTLS is nil for a listener in plain text.

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -58,9 +60,9 @@ func newSessionsListCommand(a *app) *cobra.Command {
 				return a.showPage(list.Next, list, func(p *page) {
 					var rows [][]string
 					for _, s := range list.Items {
-						rows = append(rows, []string{s.ID[:min(8, len(s.ID))], s.State, s.User.String(), s.ClientID, s.OwnerNode, ago(s.LastActive), ago(s.Created)})
+						rows = append(rows, []string{s.ID[:min(8, len(s.ID))], s.State, s.User.String(), sessionClient(s), s.Endpoint, s.Protocol, ago(s.LastActive), ago(s.Created)})
 					}
-					p.table([]string{"ID", "STATE", "USER", "CLIENT", "NODE", "ACTIVE", "AGE"}, rows)
+					p.table([]string{"ID", "STATE", "USER", "CLIENT", "UPSTREAM", "PROTOCOL", "ACTIVE", "AGE"}, rows)
 				})
 			})
 		},
@@ -126,11 +128,14 @@ func sessionFields(s adminapi.Session) [][2]string {
 		{"id", s.ID},
 		{"state", state},
 		{"user", s.User.String()},
-		{"client", first(s.ClientID, "-")},
+		{"client", first(sessionClient(s), "-")},
+		{"upstream", first(s.Endpoint, "-")},
 		{"node", first(s.OwnerNode, "-")},
 		{"protocol", first(s.Protocol, "-")},
 		{"transport", first(s.Transport, "-")},
 		{"authenticated by", first(s.AuthMethod, "-")},
+		{"log level", first(s.LogLevel, "-")},
+		{"holds", first(bindingTexts(s), "-")},
 		{"metadata", first(joinPairs(s.Metadata), "-")},
 		{"created", stamp(s.Created)},
 		{"last active", stamp(s.LastActive)},
@@ -138,6 +143,27 @@ func sessionFields(s adminapi.Session) [][2]string {
 		{"ended", stamp(s.Ended)},
 		{"revision", strconv.FormatUint(s.Revision, 10)},
 	}
+}
+
+// sessionClient is the client's id, else what it calls itself.
+func sessionClient(s adminapi.Session) string {
+	return first(s.ClientID, strings.TrimSpace(text(s.ClientInfo, "name")+" "+text(s.ClientInfo, "version")))
+}
+
+// bindingTexts says what a session holds at upstreams.
+func bindingTexts(s adminapi.Session) string {
+	var list []string
+	for _, b := range s.Bindings {
+		line := b.Upstream + " " + b.Protocol
+		if b.Session {
+			line += ", a session of its own"
+		}
+		if b.Subscriptions > 0 {
+			line += fmt.Sprintf(", %d subscriptions", b.Subscriptions)
+		}
+		list = append(list, line)
+	}
+	return strings.Join(list, "; ")
 }
 
 // A sessionChange is a command that moves sessions to another state.

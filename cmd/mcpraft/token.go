@@ -12,10 +12,12 @@ func newTokenCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "token",
 		GroupID: groupUse,
-		Short:   "The token that commands are authorised with",
-		Example: `  mcpraft token show`,
+		Short:   "API tokens, and the token that commands are authorised with",
+		Example: `  mcpraft token create ci --expires 30d
+  mcpraft token ls
+  mcpraft token revoke ci`,
 	}
-	cmd.AddCommand(newTokenShowCommand(a))
+	cmd.AddCommand(newTokenCreateCommand(a), newTokenListCommand(a), newTokenRevokeCommand(a), newTokenShowCommand(a))
 	return cmd
 }
 

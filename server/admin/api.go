@@ -14,8 +14,10 @@ import (
 	"github.com/mcpraft/mcpraft/fsm"
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/internal/requestid"
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/auth"
 )
 
 // Limits of this package; those of the wire are in adminapi.
@@ -77,6 +79,14 @@ type Observer interface {
 	DigestChecks() []adminapi.DigestCheck
 }
 
+// Credentials are what the cluster knows callers by. Each method works on any node.
+type Credentials interface {
+	// NewToken makes the secret of the API token of that name, and stores nothing.
+	NewToken(name string) (auth.Secret, error)
+	// RotateKeys begins a rotation of the cluster's own keys for actor.
+	RotateKeys(ctx context.Context, actor record.Principal) (raftnode.Receipt, error)
+}
+
 // Config is what an API is made of. Every field without a stated default must be set.
 type Config struct {
 	Replica       Replica
@@ -84,6 +94,7 @@ type Config struct {
 	Observer      Observer
 	Workers       func() adminapi.Worker // the supervision tree
 	Authenticator Authenticator
+	Credentials   Credentials
 	Registerer    prometheus.Registerer // where the metrics of this package go
 	Gatherer      prometheus.Gatherer   // what /metrics shows
 	Logger        *slog.Logger          // nil means discard
@@ -96,7 +107,7 @@ type API struct {
 	mux     *http.ServeMux
 	origins *http.CrossOriginProtection
 	metrics *metrics
-	ids     requestIDs
+	ids     *requestid.Source
 	names   timelineNames
 	cursors cursors
 	byOp    []*route // by adminapi.Op; nil where there is none
@@ -108,7 +119,7 @@ type API struct {
 
 // New makes an API. Close ends its streams.
 func New(c Config) (*API, error) {
-	if c.Replica == nil || c.Membership == nil || c.Observer == nil || c.Workers == nil || c.Authenticator == nil || c.Registerer == nil || c.Gatherer == nil {
+	if c.Replica == nil || c.Membership == nil || c.Observer == nil || c.Workers == nil || c.Authenticator == nil || c.Credentials == nil || c.Registerer == nil || c.Gatherer == nil {
 		return nil, errors.New("admin: a part of Config is missing")
 	}
 	if c.Logger == nil {
@@ -120,8 +131,8 @@ func New(c Config) (*API, error) {
 		mux:     http.NewServeMux(),
 		origins: http.NewCrossOriginProtection(),
 		metrics: newMetrics(c.Registerer),
-		ids:     newRequestIDs(),
-		byOp:    make([]*route, adminapi.OpWorkers+1),
+		ids:     requestid.NewSource(),
+		byOp:    make([]*route, adminapi.MaxOp+1),
 	}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	a.mount()

@@ -19,6 +19,7 @@ import (
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/auth"
 	"github.com/mcpraft/mcpraft/test/model/solo"
 )
 
@@ -71,6 +72,30 @@ func workers() adminapi.Worker {
 	return adminapi.Worker{Name: "mcpraft", Strategy: "one_for_one", Children: []adminapi.Worker{{Name: "transport", State: "running"}}}
 }
 
+// oneToken lets the holder of secret pass.
+type oneToken struct{}
+
+func (oneToken) Authenticate(_ context.Context, token string) (record.Principal, error) {
+	if token != secret {
+		return record.Principal{}, fault.New(fault.Unauthenticated, "the bearer token is not one of this cluster").WithHint("use another")
+	}
+	return record.Principal{Issuer: auth.TokenIssuer, Subject: "test"}, nil
+}
+
+// credentials makes tokens whose secret is no secret.
+type credentials struct{}
+
+func (credentials) NewToken(name string) (auth.Secret, error) {
+	if err := record.ValidTokenName(name); err != nil {
+		return auth.Secret{}, err
+	}
+	return auth.Secret{Text: "mcpraft_" + name + "_SECRET", Hash: bytes.Repeat([]byte{7}, record.TokenHashBytes), KeyID: 1}, nil
+}
+
+func (credentials) RotateKeys(context.Context, record.Principal) (raftnode.Receipt, error) {
+	return raftnode.Receipt{Index: 9, Outcome: fsm.Outcome{Revision: 5}}, nil
+}
+
 type fixture struct {
 	api        *API
 	replica    Replica
@@ -79,15 +104,12 @@ type fixture struct {
 }
 
 func newFixture(t testing.TB, replica Replica) *fixture {
-	tokens, err := Tokens(Token{Name: "test", Secret: secret})
-	if err != nil {
-		t.Fatal(err)
-	}
 	registry := prometheus.NewPedanticRegistry()
 	f := &fixture{replica: replica, membership: new(membership), observer: new(observer)}
+	var err error
 	f.api, err = New(Config{
 		Replica: replica, Membership: f.membership, Observer: f.observer, Workers: workers,
-		Authenticator: tokens, Registerer: registry, Gatherer: registry,
+		Authenticator: oneToken{}, Credentials: credentials{}, Registerer: registry, Gatherer: registry,
 	})
 	if err != nil {
 		t.Fatal(err)

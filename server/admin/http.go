@@ -57,7 +57,7 @@ var (
 // ServeHTTP admits a request and lets its route answer. The one place where
 // errors become answers over HTTP.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{ResponseWriter: w, requestID: a.ids.of(r.Header.Get(adminapi.HeaderRequestID))}
+	x := &exchange{ResponseWriter: w, requestID: a.ids.Of(r.Header.Get(adminapi.HeaderRequestID))}
 	h := w.Header()
 	h[adminapi.HeaderRequestID] = []string{x.requestID}
 	h["Cache-Control"] = noStore

@@ -33,8 +33,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "mcpraft_admin_streams",
 			Help: "Open /v1/stream connections.",
 		}),
-		accepted: make([]prometheus.Counter, adminapi.OpWorkers+1),
-		seconds:  make([]prometheus.Observer, adminapi.OpWorkers+1),
+		accepted: make([]prometheus.Counter, adminapi.MaxOp+1),
+		seconds:  make([]prometheus.Observer, adminapi.MaxOp+1),
 	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "mcpraft_admin_request_seconds",

@@ -74,6 +74,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		"UpstreamSpec": adminapi.UpstreamSpec{}, "Pool": adminapi.Pool{}, "Member": adminapi.Member{}, "Leader": adminapi.Leader{}, "Cluster": adminapi.Cluster{},
 		"Status": adminapi.Status{}, "Digest": adminapi.Digest{}, "DigestCheck": adminapi.DigestCheck{}, "Worker": adminapi.Worker{}, "Check": adminapi.Check{},
 		"Health": adminapi.Health{}, "Receipt": adminapi.Receipt{}, "Principal": adminapi.Principal{},
+		"Token": adminapi.Token{}, "TokenSpec": adminapi.TokenSpec{}, "CreatedToken": adminapi.CreatedToken{},
 	} {
 		want := slices.Sorted(slices.Values(jsonNames(reflect.TypeOf(v))))
 		got := slices.Sorted(maps.Keys(d.Components.Schemas[name].Properties))

@@ -152,6 +152,23 @@ func routes() []*route {
 		on(adminapi.OpWorkers, func(a *args, r *adminapi.WorkersRequest) {
 			r.ReadOptions = a.read()
 		}, (*API).workers),
+
+		created(on(adminapi.OpCreateToken, func(a *args, r *adminapi.CreateTokenRequest) {
+			r.WriteOptions = a.write()
+			a.json(&r.TokenSpec)
+		}, (*API).createToken)),
+		on(adminapi.OpTokens, func(a *args, r *adminapi.TokensRequest) {
+			r.ReadOptions, r.After, r.Limit = a.read(), a.text("after"), a.number("limit")
+		}, (*API).tokens),
+		on(adminapi.OpToken, func(a *args, r *adminapi.TokenRequest) {
+			r.Name, r.ReadOptions = a.path("name"), a.read()
+		}, (*API).token),
+		on(adminapi.OpRevokeToken, func(a *args, r *adminapi.RevokeTokenRequest) {
+			r.Name, r.WriteOptions = a.path("name"), a.write()
+		}, (*API).revokeToken),
+		on(adminapi.OpRotateKeys, func(a *args, r *adminapi.RotateKeysRequest) {
+			r.WriteOptions = a.write()
+		}, (*API).rotateKeys),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/internal/strictjson"
 	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/session"
 )
 
 const (
@@ -217,7 +218,7 @@ func (a *API) moveSession(ctx context.Context, c *call, o adminapi.WriteOptions,
 // resolve is sessionID on a view of its own, opened only if ref may be a hash.
 func (a *API) resolve(ctx context.Context, ref string) (string, error) {
 	if !isHash(ref) {
-		return ref, nil
+		return ownID(ref), nil
 	}
 	view, _, err := a.view(ctx, adminapi.ReadOptions{}, adminapi.Linearizable)
 	if err != nil {
@@ -227,13 +228,22 @@ func (a *API) resolve(ctx context.Context, ref string) (string, error) {
 	return a.sessionID(ctx, view, ref)
 }
 
+// ownID is the id of the record behind a session's own id: what clients have
+// carries proof of it as well.
+func ownID(ref string) string {
+	if id, ok := session.RecordID(ref); ok {
+		return id
+	}
+	return ref
+}
+
 // sessionID is the id of the session that ref stands for: its id, or the first
 // digits of its hash. The ids that nodes make are no hashes (they have capital
 // letters), so only a reference by hash costs a walk over the sessions, and that
 // only if this node has not shown the session of late.
 func (a *API) sessionID(ctx context.Context, view *fsm.View, ref string) (string, error) {
 	if !isHash(ref) {
-		return ref, nil
+		return ownID(ref), nil
 	}
 	if known, err := isSession(view, ref); known || err != nil {
 		return ref, err
@@ -397,7 +407,7 @@ func (a *API) putSessionSettings(ctx context.Context, c *call, r *adminapi.PutSe
 }
 
 func sessionSize(s *record.Session) int {
-	return 512 + len(s.ClientID) + len(s.Capabilities) + len(s.Principal.Issuer) + len(s.Principal.Subject) + metadataSize(s.Metadata)
+	return 512 + len(s.ClientID) + len(s.Capabilities) + len(s.ClientInfo) + 128*len(s.Bindings) + len(s.Principal.Issuer) + len(s.Principal.Subject) + metadataSize(s.Metadata)
 }
 
 func (a *API) sessionOf(s *record.Session) adminapi.Session {
@@ -420,7 +430,23 @@ func (a *API) sessionOf(s *record.Session) adminapi.Session {
 		Reason:       s.Reason,
 		Ended:        endedOf(s),
 		Revision:     s.Revision,
+		Endpoint:     s.Endpoint,
+		ClientInfo:   s.ClientInfo,
+		LogLevel:     s.LogLevel,
+		Bindings:     bindingsOf(s),
 	}
+}
+
+// bindingsOf leaves out the ids of upstream sessions: whoever has one is that
+// session's client.
+func bindingsOf(s *record.Session) []adminapi.Binding {
+	var list []adminapi.Binding
+	for _, b := range s.Bindings {
+		list = append(list, adminapi.Binding{
+			Upstream: b.Alias, Protocol: b.Protocol, Session: len(b.Session) > 0, Subscriptions: uint64(len(b.Subscriptions)),
+		})
+	}
+	return list
 }
 
 func endedOf(s *record.Session) adminapi.Time {

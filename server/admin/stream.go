@@ -84,7 +84,7 @@ func accept(nc net.Conn) error {
 // fault.Kind and the error.
 func (s *stream) ServeFrame(ctx context.Context, op uint16, body []byte) (uint8, []byte) {
 	a := s.api
-	id := a.ids.next()
+	id := a.ids.Next()
 	if int(op) >= len(a.byOp) || a.byOp[op] == nil {
 		return adminapi.EncodeError(fault.New(fault.Unsupported, "there is no operation %d", op).
 			WithHint("docs/format/stream.md lists the operations; this node may be older than the client"), id)

@@ -40,7 +40,16 @@ const (
 	OpStatus  Op = 40
 	OpDigest  Op = 41
 	OpWorkers Op = 42
+
+	OpCreateToken Op = 50
+	OpTokens      Op = 51
+	OpToken       Op = 52
+	OpRevokeToken Op = 53
+	OpRotateKeys  Op = 54
 )
+
+// MaxOp is the highest number in use.
+const MaxOp = OpRotateKeys
 
 // An Operation is one thing that the API can do.
 type Operation struct {
@@ -83,11 +92,17 @@ var operations = []Operation{
 	{OpStatus, "status", http.MethodGet, "/v1/status", false},
 	{OpDigest, "digest", http.MethodGet, "/v1/digest", false},
 	{OpWorkers, "workers", http.MethodGet, "/v1/workers", false},
+
+	{OpCreateToken, "tokens.create", http.MethodPost, "/v1/tokens", true},
+	{OpTokens, "tokens.list", http.MethodGet, "/v1/tokens", false},
+	{OpToken, "tokens.show", http.MethodGet, "/v1/tokens/{name}", false},
+	{OpRevokeToken, "tokens.revoke", http.MethodDelete, "/v1/tokens/{name}", true},
+	{OpRotateKeys, "keys.rotate", http.MethodPost, "/v1/keys/rotate", true},
 }
 
 // byNumber finds the row of an Op; a gap has an empty Name.
 var byNumber = func() []Operation {
-	list := make([]Operation, OpWorkers+1)
+	list := make([]Operation, MaxOp+1)
 	for _, o := range operations {
 		list[o.Op] = o
 	}

@@ -28,6 +28,18 @@ type Session struct {
 	Reason       string            `cbor:"16,keyasint,omitempty" json:"reason,omitempty"`
 	Ended        Time              `cbor:"17,keyasint,omitempty" json:"ended,omitzero"`
 	Revision     uint64            `cbor:"18,keyasint,omitempty" json:"revision"`
+	Endpoint     string            `cbor:"19,keyasint,omitempty" json:"endpoint,omitempty"`    // alias of the one upstream; empty: the aggregate
+	ClientInfo   json.RawMessage   `cbor:"20,keyasint,omitempty" json:"client_info,omitempty"` // what the client says it is
+	LogLevel     string            `cbor:"21,keyasint,omitempty" json:"log_level,omitempty"`   // that the client asked for
+	Bindings     []Binding         `cbor:"22,keyasint,omitempty" json:"bindings,omitempty"`
+}
+
+// A Binding is what a session holds at an upstream.
+type Binding struct {
+	Upstream      string `cbor:"1,keyasint" json:"upstream"`
+	Protocol      string `cbor:"2,keyasint,omitempty" json:"protocol,omitempty"` // negotiated with it
+	Session       bool   `cbor:"3,keyasint,omitempty" json:"session"`            // the upstream gave a session of its own
+	Subscriptions uint64 `cbor:"4,keyasint,omitempty" json:"subscriptions,omitempty"`
 }
 
 // A SessionSpec is what a caller says of a new session. It exists for tools and

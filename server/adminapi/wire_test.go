@@ -132,6 +132,7 @@ func requests() []request {
 		new(MembersRequest), new(AddMemberRequest), new(PromoteMemberRequest), new(DemoteMemberRequest),
 		new(RemoveMemberRequest), new(LeaderRequest), new(TransferLeaderRequest), new(InitClusterRequest),
 		new(StatusRequest), new(DigestRequest), new(WorkersRequest),
+		new(CreateTokenRequest), new(TokensRequest), new(TokenRequest), new(RevokeTokenRequest), new(RotateKeysRequest),
 	}
 }
 

@@ -2,9 +2,10 @@ package session
 
 import (
 	"context"
+	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mcpraft/mcpraft/fsm"
 	"github.com/mcpraft/mcpraft/fsm/record"
@@ -36,31 +37,16 @@ type ExpiryConfig struct {
 	Replica Replica
 	Actor   record.Principal // this node
 	Metrics *Metrics         // nil means unregistered
+
+	// IdleAfter is how long a session is active without activity before it is
+	// suspended; 0 means half its TTL. Activity is reported once in a third of the
+	// TTL, so less than that, or Grace, makes no sense.
+	IdleAfter time.Duration
 }
 
-// Expiry is the leader half: it ends sessions whose time has come and forgets
-// tombstones. It keeps nothing between terms.
+// Expiry is the leader half: it suspends idle sessions, ends those whose time has
+// come and forgets tombstones. It keeps nothing between terms.
 type Expiry struct{ c ExpiryConfig }
-
-// Metrics of Expiry.
-type Metrics struct {
-	expired prometheus.Counter
-	purged  prometheus.Counter
-	walk    prometheus.Gauge
-}
-
-// NewMetrics registers with r, or with nobody if r is nil.
-func NewMetrics(r prometheus.Registerer) *Metrics {
-	m := &Metrics{
-		expired: prometheus.NewCounter(prometheus.CounterOpts{Name: "mcpraft_sessions_expired_total", Help: "Sessions that this node expired as the leader."}),
-		purged:  prometheus.NewCounter(prometheus.CounterOpts{Name: "mcpraft_sessions_purged_total", Help: "Tombstones of sessions that this node removed as the leader."}),
-		walk:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "mcpraft_sessions_walk_seconds", Help: "Duration of the last walk over all sessions in search of expired ones."}),
-	}
-	if r != nil {
-		r.MustRegister(m.expired, m.purged, m.walk)
-	}
-	return m
-}
 
 // NewExpiry makes an Expiry.
 func NewExpiry(c ExpiryConfig) *Expiry {
@@ -146,10 +132,11 @@ func (e *Expiry) round(ctx context.Context, term raftnode.Term, c *clock) (pause
 type findings struct {
 	expired  []fsm.Expiry
 	dead     []string
+	idle     []*fsm.MoveSession
 	interval time.Duration
 }
 
-func (f *findings) full() bool { return len(f.expired)+len(f.dead) >= expiryPerRound }
+func (f *findings) full() bool { return len(f.expired)+len(f.dead)+len(f.idle) >= expiryPerRound }
 
 // walk looks at every session once. The state has no index by expiry: keeping
 // one would cost each touch two writes, and this costs the leader alone, about
@@ -179,12 +166,59 @@ func (e *Expiry) walk(ctx context.Context, c *clock) (findings, error) {
 			found.dead = append(found.dead, s.ID)
 		case s.State.Live() && s.Expires().Add(Grace) <= now:
 			found.expired = append(found.expired, fsm.Expiry{ID: s.ID, SeenLastActive: s.LastActive})
+		case s.State == record.Active && e.idle(&s, now):
+			found.idle = append(found.idle, &fsm.MoveSession{ID: s.ID, To: record.Suspended, Reason: "idle", IfRevision: s.Revision})
 		}
 		if found.full() {
 			break
 		}
 	}
 	return found, nil
+}
+
+// idle reports whether s has been without activity for so long that it is put
+// aside. A session with a stream open counts as active: its node reports it.
+func (e *Expiry) idle(s *record.Session, now record.LogTime) bool {
+	after := e.c.IdleAfter
+	if after == 0 {
+		after = time.Duration(s.TTL) * time.Millisecond / 2
+	}
+	return s.LastActive.Add(after+Grace) <= now
+}
+
+// suspend moves a batch of idle sessions at once; the leader packs the commands
+// into few entries. One that was used, or changed, meanwhile stays as it is.
+func (e *Expiry) suspend(ctx context.Context, term raftnode.Term, batch []*fsm.MoveSession) error {
+	limited, cancel := context.WithTimeout(ctx, proposalTimeout)
+	defer cancel()
+	var moves errgroup.Group
+	moves.SetLimit(movesAtOnce)
+	for _, move := range batch {
+		moves.Go(func() error {
+			receipt, err := e.c.Replica.Propose(limited, raftnode.Request{Actor: e.c.Actor, Term: uint64(term), Command: move})
+			if err != nil {
+				return err
+			}
+			if receipt.Outcome.Kind == 0 {
+				e.c.Metrics.suspended.Inc()
+			}
+			if receipt.Outcome.Kind == fault.Fenced {
+				return receipt.Outcome.Err()
+			}
+			return nil
+		})
+	}
+	err := moves.Wait()
+	rest(ctx)
+	return err
+}
+
+// rest is the pause between two batches.
+func rest(ctx context.Context) {
+	select {
+	case <-time.After(expiryPause):
+	case <-ctx.Done():
+	}
 }
 
 // propose carries the findings out, a batch at a time.
@@ -207,6 +241,11 @@ func (e *Expiry) propose(ctx context.Context, term raftnode.Term, found findings
 		e.c.Metrics.purged.Add(float64(changed))
 		found.dead = found.dead[n:]
 	}
+	for batch := range slices.Chunk(found.idle, expiryBatch) {
+		if err := e.suspend(ctx, term, batch); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -226,9 +265,6 @@ func (e *Expiry) send(ctx context.Context, term raftnode.Term, batch fsm.Command
 	if err != nil {
 		return 0, fault.New(fault.Internal, "the outcome of a session batch does not decode: %w", err)
 	}
-	select {
-	case <-time.After(expiryPause):
-	case <-ctx.Done():
-	}
+	rest(ctx)
 	return counts.Changed, nil
 }

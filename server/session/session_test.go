@@ -28,6 +28,7 @@ func TestLife(t *testing.T) {
 		tell func(*testing.T, *story)
 	}{
 		{"an idle session expires after TTL and grace, not before", idleSessionExpires},
+		{"an idle session is suspended, one that an administrator suspended stays so", idleSessionIsSuspended},
 		{"a session that is used never expires", usedSessionStays},
 		{"activity just within the TTL is in time", lastMomentActivityCounts},
 		{"activity that cannot be reported is reported later", reportsAreRetried},
@@ -51,7 +52,32 @@ func TestLife(t *testing.T) {
 				t.Fatalf("failed: %s", s.name)
 			}
 		}
+		tellStories(t, getStories)
+		tellStories(t, streamStories)
+		tellStories(t, listenStories)
+		tellStories(t, lossStories)
 	})
+}
+
+// A clusterStory happens in a world of its own.
+type clusterStory struct {
+	name string
+	tell func(*testing.T, *world)
+}
+
+func tellStories(t *testing.T, stories []clusterStory) {
+	for _, s := range stories {
+		t.Log(s.name)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // a story that hangs ends
+		w := newWorld(t, ctx, "a", "b", "c")
+		s.tell(t, w)
+		cancel()
+		w.change(func() {})
+		synctest.Wait()
+		if t.Failed() {
+			t.Fatalf("failed: %s", s.name)
+		}
+	}
 }
 
 type story struct {
@@ -114,10 +140,30 @@ func proposed[C fsm.Command](r *solo.Replica) (list []C) {
 func idleSessionExpires(t *testing.T, s *story) {
 	s.create(t, "a", time.Minute)
 	s.lead(1)
-	time.Sleep(time.Minute + Grace - time.Second)
+	time.Sleep(30*time.Second + Grace - time.Second)
 	s.expect(t, "a", "active")
+	time.Sleep(30 * time.Second)
+	s.expect(t, "a", "suspended")
 	time.Sleep(2*15*time.Second + time.Second) // two rounds
 	s.expect(t, "a", "dead")
+}
+
+func idleSessionIsSuspended(t *testing.T, s *story) {
+	s.create(t, "a", time.Hour)
+	s.create(t, "b", time.Hour)
+	s.replica.Must(t, user, &fsm.MoveSession{ID: "b", To: record.Suspended, ByAdmin: true})
+	s.lead(1)
+	s.report()
+	for range 3 { // used for half an hour, once in ten minutes
+		s.activity.Touch("a", time.Hour)
+		time.Sleep(10 * time.Minute)
+	}
+	s.expect(t, "a", "active")
+	time.Sleep(31 * time.Minute)
+	s.expect(t, "a", "suspended")
+	if n := len(proposed[*fsm.MoveSession](s.replica)); n != 2 {
+		t.Errorf("%d moves, want the administrator's and one more", n)
+	}
 }
 
 func usedSessionStays(t *testing.T, s *story) {
@@ -140,7 +186,7 @@ func lastMomentActivityCounts(t *testing.T, s *story) {
 	time.Sleep(time.Minute - time.Millisecond)
 	s.activity.Touch("a", time.Minute)
 	time.Sleep(time.Minute)
-	s.expect(t, "a", "active")
+	s.expect(t, "a", "suspended") // idle, and not expired
 }
 
 func reportsAreRetried(t *testing.T, s *story) {

@@ -22,6 +22,8 @@ func (l *loader) check() {
 	l.checkListen()
 	l.checkProfiles()
 	l.checkCluster()
+	l.checkAuth()
+	l.checkGateway()
 	l.checkSessions()
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/raftnode"
+	"github.com/mcpraft/mcpraft/server/auth"
 )
 
 // Config is the configuration of one node. What the cluster shares (upstreams,
@@ -16,16 +17,18 @@ import (
 // max the bounds in the notation of the field's type. A field whose name ends in
 // File is the path of a file.
 type Config struct {
-	Version  int      `yaml:"version" min:"1" max:"1" help:"Format of this file."`
-	Node     Node     `yaml:"node" help:"Who this node is and where it keeps its data."`
-	Listen   Listen   `yaml:"listen" help:"Addresses of this node, as host:port. Anything but loopback needs a TLS profile."`
-	TLS      TLS      `yaml:"tls" help:"Certificates, by the name that listen refers to. Files are read again when they change."`
-	Cluster  Cluster  `yaml:"cluster" help:"How this node finds the others. A node forms a cluster only when it is told to."`
-	Auth     Auth     `yaml:"auth" help:"Who may call."`
-	Sessions Sessions `yaml:"sessions" help:"Rules for MCP sessions. A seed: taken when the cluster is formed, changed by command afterwards."`
-	Storage  Storage  `yaml:"storage" help:"Memory and disk of the state machine and its log."`
-	Log      Log      `yaml:"log" help:"The log of this process, on standard error."`
-	Shutdown Shutdown `yaml:"shutdown" help:"What happens on SIGTERM or Ctrl-C; a second one ends the process at once."`
+	Version   int       `yaml:"version" min:"1" max:"1" help:"Format of this file."`
+	Node      Node      `yaml:"node" help:"Who this node is and where it keeps its data."`
+	Listen    Listen    `yaml:"listen" help:"Addresses of this node, as host:port. Anything but loopback needs a TLS profile."`
+	TLS       TLS       `yaml:"tls" help:"Certificates, by the name that listen refers to. Files are read again when they change."`
+	Cluster   Cluster   `yaml:"cluster" help:"How this node finds the others. A node forms a cluster only when it is told to."`
+	Auth      Auth      `yaml:"auth" help:"Who may call."`
+	MCP       MCP       `yaml:"mcp" help:"The port that MCP clients call."`
+	Upstreams Upstreams `yaml:"upstreams" help:"How this node reaches the MCP servers behind the gateway."`
+	Sessions  Sessions  `yaml:"sessions" help:"Rules for MCP sessions. A seed: taken when the cluster is formed, changed by command afterwards."`
+	Storage   Storage   `yaml:"storage" help:"Memory and disk of the state machine and its log."`
+	Log       Log       `yaml:"log" help:"The log of this process, on standard error."`
+	Shutdown  Shutdown  `yaml:"shutdown" help:"What happens on SIGTERM or Ctrl-C; a second one ends the process at once."`
 }
 
 // Node is the identity of a node.
@@ -75,7 +78,38 @@ type Cluster struct {
 
 // Auth is who may call.
 type Auth struct {
-	BootstrapTokenFile string `yaml:"bootstrap_token_file" help:"File with the administrator's token, at least 32 characters, the same on every node. Without it nobody may use the admin API."`
+	BootstrapTokenFile string            `yaml:"bootstrap_token_file" help:"File with the administrator's token, at least 32 characters, the same on every node. Without it only API tokens that were made before may use the admin API."`
+	KeyFile            string            `yaml:"key_file" help:"Key file of the cluster, the same on every node: mcpraft keys generate FILE makes one. It opens the keys that session ids are signed and secrets are sealed with. Empty: a node alone on loopback makes one in its data directory."`
+	PublicURL          string            `yaml:"public_url" help:"scheme://host[:port] under which clients reach the MCP port, for the metadata that sends them to an issuer. Empty: made from what listen.mcp advertises, with https unless that is plain text on loopback."`
+	Issuers            map[string]Issuer `yaml:"issuers" help:"Who else may vouch for MCP clients, by signing JWTs: one entry per issuer, at most 16."`
+}
+
+// An Issuer makes JWTs for MCP clients. Exactly one of its three sources of keys
+// is given.
+type Issuer struct {
+	Issuer        string       `yaml:"issuer" help:"Its name exactly as in the claim iss, usually an https URL; clients are then sent there for a token."`
+	Audience      []string     `yaml:"audience" help:"A token must be for one of these: the URL of the gateway, or what the issuer calls it."`
+	JWKSURL       string       `yaml:"jwks_url" help:"URL of its public keys, a JWK set; https, or http on loopback."`
+	PublicKeyFile string       `yaml:"public_key_file" help:"File with its public key in PEM, or a JWK set."`
+	SecretFile    string       `yaml:"secret_file" help:"File with a shared secret of at least 32 characters, for HS256. Not readable by other users."`
+	Methods       []string     `yaml:"methods" help:"Signatures that are accepted. Empty: HS256 with a secret, else RS256, ES256 and EdDSA; RS384, RS512, PS256, PS384, PS512 and ES384 must be named."`
+	JWKSRefresh   Duration     `yaml:"jwks_refresh" min:"1m" max:"24h" help:"Time between two looks at jwks_url; an unknown key is looked for at once, but once a minute at most."`
+	ClockSkew     Duration     `yaml:"clock_skew" min:"0s" max:"30s" help:"How far its clock and ours may differ."`
+	Claims        IssuerClaims `yaml:"claims" help:"Which claims say who the caller is."`
+	Scopes        []string     `yaml:"scopes" help:"Scopes that a token must have, all of them."`
+}
+
+// IssuerClaims are the names of claims.
+type IssuerClaims struct {
+	Subject string `yaml:"subject" help:"Claim that names the caller; it must be unique and never given to another."`
+	Client  string `yaml:"client" help:"Claim that names the client. Empty: azp, else client_id."`
+}
+
+// setDefaults is called for each new entry of auth.issuers.
+func (i *Issuer) setDefaults() {
+	i.JWKSRefresh = Duration(auth.DefaultRefresh)
+	i.ClockSkew = Duration(auth.DefaultLeeway)
+	i.Claims.Subject = "sub"
 }
 
 // Sessions are the first values of the cluster's session settings.
@@ -121,6 +155,7 @@ func Default() Config {
 			Peer:  Listener{Addr: "127.0.0.1:7442"},
 		},
 		Cluster: Cluster{Name: "mcpraft", Profile: "fast"},
+		MCP:     defaultMCP(),
 		Sessions: Sessions{
 			TTL:             Duration(sessions.TTL) * Duration(time.Millisecond),
 			MaxTotal:        int(sessions.MaxTotal),

@@ -75,8 +75,8 @@ func TestExampleEqualsDefaults(t *testing.T) {
 	}
 	want := Default()
 	want.Node.Name = "node-1"
-	want.Cluster.Join = []string{} // [] in the file
-	want.TLS.Profiles = nil
+	want.Cluster.Join, want.MCP.AllowedOrigins = []string{}, []string{} // [] in the file
+	want.TLS.Profiles, want.Auth.Issuers, want.Upstreams.Secrets = nil, nil, nil
 	if got := loaded.Config; !reflect.DeepEqual(got, want) {
 		t.Errorf("the example gives\n%+v\nwant the defaults\n%+v", got, want)
 	}
@@ -151,7 +151,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		}
 	}
 	for _, s := range (&Loaded{Config: defaults.Interface().(Config)}).Settings() {
-		if s.Value == "" && s.Path != "node.name" && !strings.HasSuffix(s.Path, ".tls") && !strings.HasSuffix(s.Path, ".advertise") && !strings.HasSuffix(s.Path, "_file") {
+		if s.Value == "" && s.Path != "node.name" && !strings.HasSuffix(s.Path, ".tls") && !strings.HasSuffix(s.Path, ".advertise") && !strings.HasSuffix(s.Path, "_file") && !strings.HasSuffix(s.Path, "_url") {
 			t.Errorf("%s has no default", s.Path)
 		}
 	}
@@ -180,13 +180,14 @@ func TestLaterLayersCoverEarlierOnes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(first, "x-note: {any: thing}\nnode: {name: one, data_dir: /one}\ntls: {profiles: {p: {cert_file: /c, key_file: /k}}}\ncluster: {join: [127.0.0.1:1, 127.0.0.1:2]}\nlog:\n")
+	write(first, "x-note: {any: thing}\nnode: {name: one, data_dir: /one}\ntls: {profiles: {p: {cert_file: /c, key_file: /k}}}\ncluster: {join: [127.0.0.1:1, 127.0.0.1:2]}\nlog:\n"+
+		"auth: {key_file: /keys, issuers: {corp: {issuer: 'https://idp', audience: [mcp], jwks_url: 'https://idp/keys'}}}\n")
 	write(second, "node: {name: two}\ntls: {profiles: {p: {ca_file: /ca}}}\ncluster: {join: [127.0.0.1:3]}\n")
 	loaded, err := Load(Layers{
 		Files: []string{first, second},
 		Environ: []string{
 			"HOME=/root", "MCPRAFT_ADDR=ignored", "MCPRAFT_LOG__LEVEL=debug", "MCPRAFT_LOG__FORMAT=text",
-			"MCPRAFT_TLS__PROFILES__P__KEY_FILE=/env", "MCPRAFT_LISTEN__MCP__ADDR=127.0.0.1:1000",
+			"MCPRAFT_TLS__PROFILES__P__KEY_FILE=/env", "MCPRAFT_AUTH__ISSUERS__CORP__CLOCK_SKEW=0s", "MCPRAFT_LISTEN__MCP__ADDR=127.0.0.1:1000",
 		},
 		Set: []string{"log.level=warn", "cluster.join=127.0.0.1:5, 127.0.0.1:6", "sessions.ttl=2d", "listen.peer.tls=p"},
 	})
@@ -208,6 +209,11 @@ func TestLaterLayersCoverEarlierOnes(t *testing.T) {
 		"tls.profiles.p.key_file = /env from MCPRAFT_TLS__PROFILES__P__KEY_FILE",
 		"tls.profiles.p.ca_file = /ca from b.yaml:2:31",
 		"cluster.join = [127.0.0.1:5, 127.0.0.1:6] from --set cluster.join",
+		"auth.key_file = /keys from a.yaml:6:18",
+		"auth.issuers.corp.issuer = https://idp from a.yaml:6:50",
+		"auth.issuers.corp.audience = [mcp] from a.yaml:6:65",
+		"auth.issuers.corp.jwks_url = https://idp/keys from a.yaml:6:92",
+		"auth.issuers.corp.clock_skew = 0s from MCPRAFT_AUTH__ISSUERS__CORP__CLOCK_SKEW",
 		"sessions.ttl = 2d from --set sessions.ttl",
 		"log.level = warn from --set log.level",
 		"log.format = text from MCPRAFT_LOG__FORMAT",
@@ -273,13 +279,14 @@ func TestJSONHasTheOrderOfTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := -1
+	rest := string(text)
 	for _, f := range fieldsOf(reflect.TypeFor[Config]()) {
-		i := strings.Index(string(text), `"`+f.key+`":`)
-		if i <= last {
-			t.Errorf("%s stands at %d, after a key at %d", f.key, i, last)
+		_, after, found := strings.Cut(rest, `"`+f.key+`":`)
+		if !found {
+			t.Errorf("%s does not stand behind the key before it", f.key)
+			continue
 		}
-		last = i
+		rest = after
 	}
 	var tree map[string]any
 	if err := json.Unmarshal(text, &tree); err != nil {

@@ -207,6 +207,9 @@ func (d *decoder) named(n ast.Node, v reflect.Value, path string) {
 // entry is a copy of the value that the mapping v has under name, or a new one.
 func (l *loader) entry(v reflect.Value, name string) reflect.Value {
 	inner := reflect.New(v.Type().Elem()).Elem()
+	if entry, ok := inner.Addr().Interface().(interface{ setDefaults() }); ok {
+		entry.setDefaults()
+	}
 	if v.IsNil() {
 		v.Set(reflect.MakeMap(v.Type()))
 	}
@@ -216,7 +219,7 @@ func (l *loader) entry(v reflect.Value, name string) reflect.Value {
 	return inner
 }
 
-// nameError reports why name cannot name a profile: it must survive the way
+// nameError reports why name cannot name an entry: it must survive the way
 // into the name of an environment variable and back.
 func nameError(name string) error {
 	for _, r := range name {

@@ -26,6 +26,25 @@ const profileSample = `    # peer:
     #   ca_file: /etc/mcpraft/ca.crt
 `
 
+// issuerSample stands under the empty auth.issuers of the example.
+const issuerSample = `    # corp:
+    #   issuer: https://idp.example.org/realms/corp
+    #   audience: [https://mcp.example.org]
+    #   jwks_url: https://idp.example.org/realms/corp/certs
+`
+
+// secretSample stands under the empty upstreams.secrets of the example.
+const secretSample = `    # search:
+    #   file: /etc/mcpraft/search.token
+`
+
+// nameSamples stand under the mappings of names, which are empty by default.
+var nameSamples = map[reflect.Type]string{
+	reflect.TypeFor[Profile]():        profileSample,
+	reflect.TypeFor[Issuer]():         issuerSample,
+	reflect.TypeFor[UpstreamSecret](): secretSample,
+}
+
 // exampleWidth is where comments of the example are broken.
 const exampleWidth = 88
 
@@ -56,7 +75,7 @@ func writeExample(b *bytes.Buffer, v reflect.Value, depth int, explained map[ref
 			fmt.Fprintf(b, "%s%s:\n", indent, f.key)
 			writeExample(b, value, depth+1, explained)
 		case named:
-			fmt.Fprintf(b, "%s%s: {}\n%s", indent, f.key, profileSample)
+			fmt.Fprintf(b, "%s%s: {}\n%s", indent, f.key, nameSamples[f.typ.Elem()])
 		case text:
 			fmt.Fprintf(b, "%s%s: %s\n", indent, f.key, quoteEmpty(write(value)))
 		default:

@@ -34,6 +34,8 @@ func (l *Loaded) CheckFiles() error {
 			c.wrong("auth.bootstrap_token_file", err)
 		}
 	}
+	c.auth()
+	c.gateway()
 	for _, name := range slices.Sorted(maps.Keys(l.Config.TLS.Profiles)) {
 		c.profile(name, l.Config.TLS.Profiles[name])
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -33,7 +34,7 @@ func FuzzConfig(f *testing.F) {
 		var set []string
 		for _, s := range first.Settings() {
 			value := s.Value
-			if s.Path == "cluster.join" {
+			if isList(s.Path) {
 				value = value[1 : len(value)-1]
 			}
 			set = append(set, s.Path+"="+value)
@@ -55,4 +56,14 @@ func loadBytes(text []byte, set []string) (*Loaded, error) {
 		l.decodeFile("fuzz.yaml", text)
 		return nil
 	}, Layers{Set: set, Hostname: namedHost("node-1")})
+}
+
+// isList reports whether the value at path is a list, which --set takes without
+// its brackets.
+func isList(path string) bool {
+	switch path[strings.LastIndexByte(path, '.')+1:] {
+	case "join", "allowed_origins", "audience", "methods", "scopes":
+		return true
+	}
+	return false
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"reflect"
 	"slices"
 )
@@ -34,7 +33,7 @@ func (l *Loaded) settings(v reflect.Value, path string) []Setting {
 			}
 		default:
 			s := Setting{Path: at, Value: write(value), Origin: l.Origin(at)}
-			if s.Value != "" && (f.key == "key_file" || f.key == "bootstrap_token_file") {
+			if s.Value != "" && slices.Contains(secretFiles, f.key) {
 				s.Fingerprint = Fingerprint(s.Value)
 			}
 			all = append(all, s)
@@ -51,9 +50,17 @@ func (l *Loaded) Origin(path string) Origin {
 	return Origin{Layer: FromDefault}
 }
 
+// secretFiles are the keys that name a file with a secret.
+var secretFiles = []string{"key_file", "bootstrap_token_file", "secret_file"}
+
+// namesOf are the names in v, a mapping of names to sections, sorted.
 func namesOf(v reflect.Value) []string {
-	m, _ := v.Interface().(map[string]Profile) // the one mapping of names there is
-	return slices.Sorted(maps.Keys(m))
+	var names []string
+	for name := range v.Seq() {
+		names = append(names, name.String())
+	}
+	slices.Sort(names)
+	return names
 }
 
 // MarshalJSON writes c with the keys, the order and the notation of a file.

@@ -1,0 +1,94 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/mcpraft/mcpraft/server"
+	"github.com/mcpraft/mcpraft/server/front"
+	"github.com/mcpraft/mcpraft/server/upstream"
+)
+
+// MCP is what clients meet.
+type MCP struct {
+	AllowedOrigins      []string `yaml:"allowed_origins" help:"Pages that may call, as scheme://host[:port] of their sites. Programs send no origin and are not concerned; with a listener on loopback, pages of this machine may call anyway."`
+	RequestTimeout      Duration `yaml:"request_timeout" min:"100ms" max:"1h" help:"Limit of one request to an upstream that does not have its own. Progress extends it."`
+	MaxRequests         int      `yaml:"max_requests" min:"1" max:"1000000" help:"Requests that this node works on at once; beyond it they are refused."`
+	StreamsPerPrincipal int      `yaml:"streams_per_principal" min:"1" max:"1000000" help:"Streams that one caller may hold open on this node."`
+}
+
+// Upstreams is how this node reaches the MCP servers behind the gateway. Which
+// there are is committed state: mcpraft upstreams.
+type Upstreams struct {
+	AllowPrivate bool                      `yaml:"allow_private" help:"They may be at loopback and private addresses. Link-local ones, where clouds keep the secrets of their machines, are refused always."`
+	Secrets      map[string]UpstreamSecret `yaml:"secrets" help:"Credentials for them, by the name that mcpraft upstreams add --secret gives; the same on every node. Files are read again when they change."`
+}
+
+// An UpstreamSecret is one credential and the header that carries it.
+type UpstreamSecret struct {
+	File   string `yaml:"file" help:"File with the credential. Not readable by other users."`
+	Header string `yaml:"header" help:"Header that carries it."`
+	Scheme string `yaml:"scheme" help:"What stands before it. Empty: Bearer in the header Authorization, nothing in others."`
+}
+
+// setDefaults is called for each new entry of upstreams.secrets.
+func (s *UpstreamSecret) setDefaults() { s.Header = "Authorization" }
+
+func defaultMCP() MCP {
+	return MCP{
+		RequestTimeout:      Duration(upstream.DefaultTimeout),
+		MaxRequests:         front.DefaultRequests,
+		StreamsPerPrincipal: front.DefaultStreamsPerPrincipal,
+	}
+}
+
+// Gateway is what c says of the message plane.
+func (c *Config) Gateway() server.Gateway {
+	return server.Gateway{
+		Origins:             c.MCP.AllowedOrigins,
+		RequestTimeout:      c.MCP.RequestTimeout.Std(),
+		Requests:            c.MCP.MaxRequests,
+		StreamsPerPrincipal: c.MCP.StreamsPerPrincipal,
+		AllowPrivate:        c.Upstreams.AllowPrivate,
+		Secrets:             c.upstreamSecrets(),
+	}
+}
+
+func (c *Config) upstreamSecrets() map[string]upstream.Secret {
+	secrets := make(map[string]upstream.Secret, len(c.Upstreams.Secrets))
+	for name, s := range c.Upstreams.Secrets {
+		secrets[name] = upstream.Secret{File: s.File, Header: s.Header, Scheme: s.Scheme}
+	}
+	return secrets
+}
+
+func (l *loader) checkGateway() {
+	for n, origin := range l.config.MCP.AllowedOrigins {
+		if _, err := front.ParseOrigin(origin); err != nil {
+			l.wrong(fmt.Sprintf("mcp.allowed_origins[%d]", n), "write it as browsers do: https://app.example, without a path", "%v", err)
+		}
+	}
+	secrets := l.config.upstreamSecrets()
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		at, s := "upstreams.secrets."+name, secrets[name]
+		if s.File == "" {
+			l.missing(at+".file", at, "", "the credential is in it")
+			continue
+		}
+		l.checkPath(at+".file", s.File)
+		if _, err := upstream.NewSecrets(map[string]upstream.Secret{name: s}); err != nil {
+			l.wrong(at, "", "%v", err)
+		}
+	}
+}
+
+// gateway checks the files of upstream secrets.
+func (c *fileChecker) gateway() {
+	for _, name := range slices.Sorted(maps.Keys(c.Config.Upstreams.Secrets)) {
+		s := c.Config.Upstreams.Secrets[name]
+		if err := keptFromOthers(s.File); err != nil {
+			c.wrong("upstreams.secrets."+name+".file", err)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mcpraft/mcpraft/server/mcp"
+	"github.com/mcpraft/mcpraft/server/mcpclient"
+)
+
+func newResourcesCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "resources",
+		GroupID: groupUse,
+		Short:   "See and read the resources of MCP servers",
+		Example: `  mcpraft resources ls
+  mcpraft resources read demo demo://clock`,
+	}
+	cmd.AddCommand(newResourcesListCommand(a), newResourcesReadCommand(a))
+	return cmd
+}
+
+// A resourceView is one resource of a list.
+type resourceView struct {
+	Upstream    string `json:"upstream"`
+	URI         string `json:"uri"`
+	Name        string `json:"name,omitempty"`
+	MimeType    string `json:"mime_type,omitempty"`
+	Description string `json:"description,omitempty"`
+}
+
+func newResourcesListCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls [UPSTREAM]",
+		Short: "List the resources of one MCP server, or of all",
+		Long: `List the resources of one MCP server, or of all that are enabled. Those that cannot
+be asked are named on standard error, and the exit code is 8.`,
+		Example: `  mcpraft resources ls demo`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
+				aliases, err := g.aliases(ctx, args)
+				if err != nil {
+					return err
+				}
+				items, failed, err := g.gather(ctx, aliases, mcp.ResourcesList, "resources")
+				if err != nil {
+					return err
+				}
+				list := []resourceView{}
+				for i, alias := range aliases {
+					for _, item := range items[i] {
+						list = append(list, resourceView{alias, text(item, "uri"), text(item, "name"), text(item, "mimeType"), text(item, "description")})
+					}
+				}
+				if err := a.show(list, func(p *page) {
+					var rows [][]string
+					for _, r := range list {
+						rows = append(rows, []string{r.Upstream, r.URI, r.MimeType, firstLine(first(r.Description, r.Name))})
+					}
+					p.table([]string{"UPSTREAM", "URI", "TYPE", "DESCRIPTION"}, rows)
+				}); err != nil {
+					return err
+				}
+				return degradedIf(failed)
+			})
+		},
+	}
+}
+
+func newResourcesReadCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "read UPSTREAM URI",
+		Short:   "Read a resource",
+		Example: `  mcpraft resources read demo demo://clock`,
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
+				return g.with(ctx, args[0], a.talk(), func(ctx context.Context, c *mcpclient.Client) error {
+					params := fmt.Appendf(nil, `{"uri":%s}`, mcp.Quote(args[1]))
+					result, err := c.Call(ctx, mcp.ResourcesRead, params)
+					if err != nil {
+						return err
+					}
+					var shown error
+					if err := a.show(plainJSON(result), func(p *page) { shown = showContent(p, mcp.Field(result, "contents")) }); err != nil {
+						return err
+					}
+					return shown
+				})
+			})
+		},
+	}
+}

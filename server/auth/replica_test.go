@@ -1,0 +1,33 @@
+package auth
+
+import (
+	"context"
+
+	"github.com/mcpraft/mcpraft/fsm"
+	"github.com/mcpraft/mcpraft/raftnode"
+	"github.com/mcpraft/mcpraft/test/model/solo"
+)
+
+// lagging reads nothing of what was written, but at the leader; or, with onView,
+// calls it once between the view and its reader.
+type lagging struct {
+	*solo.Replica
+	onView       func()
+	linearizable int
+}
+
+func (l *lagging) Read(ctx context.Context, o raftnode.ReadOptions) (*fsm.View, raftnode.ReadInfo, error) {
+	if l.onView != nil {
+		view, info, err := l.Replica.Read(ctx, o)
+		if call := l.onView; call != nil {
+			l.onView = nil
+			call()
+		}
+		return view, info, err
+	}
+	if o.Mode == raftnode.Linearizable {
+		l.linearizable++
+		return l.Replica.Read(ctx, o)
+	}
+	return nil, raftnode.ReadInfo{}, errUnknownToken // as if the record were not there
+}

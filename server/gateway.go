@@ -1,0 +1,140 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/server/front"
+	"github.com/mcpraft/mcpraft/server/router"
+	"github.com/mcpraft/mcpraft/server/session"
+	"github.com/mcpraft/mcpraft/server/upstream"
+)
+
+// messageBudget bounds the bytes of all messages that a node holds at once,
+// those of clients and those of upstreams.
+const messageBudget = 512 << 20
+
+// Gateway is what a node's configuration says of the message plane. The zero
+// value is that of a node that was told nothing.
+type Gateway struct {
+	Origins             []string // pages that may call, as scheme://host[:port]
+	Requests            int      // of clients at once; 0: front.DefaultRequests
+	StreamsPerPrincipal int      // of one caller at once; 0: front.DefaultStreamsPerPrincipal
+
+	RequestTimeout time.Duration              // of a request to an upstream; 0: upstream.DefaultTimeout
+	AllowPrivate   bool                       // upstreams may be at private and loopback addresses
+	Secrets        map[string]upstream.Secret // credentials for upstreams, by the name that their records use
+}
+
+// Validate reports every mistake in g.
+func (g *Gateway) Validate() error {
+	var errs []error
+	for _, origin := range g.Origins {
+		if _, err := front.ParseOrigin(origin); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if g.Requests < 0 || g.StreamsPerPrincipal < 0 {
+		errs = append(errs, fmt.Errorf("gateway: %d requests and %d streams are negative", g.Requests, g.StreamsPerPrincipal))
+	}
+	if g.RequestTimeout < 0 {
+		errs = append(errs, fmt.Errorf("gateway: request timeout %v is negative", g.RequestTimeout))
+	}
+	_, err := upstream.NewSecrets(g.Secrets)
+	return errors.Join(append(errs, err)...)
+}
+
+// buildGateway makes the message plane from the outside in: front, router,
+// sessions, upstreams.
+func (s *Server) buildGateway(self record.Principal) error {
+	g := s.c.Gateway
+	secrets, err := upstream.NewSecrets(g.Secrets)
+	if err != nil {
+		return err
+	}
+	budget := semaphore.NewWeighted(messageBudget)
+	recipes := newRecipes(s.node)
+	s.node.Watch(recipes.changed)
+	s.sessions = session.New(session.Config{
+		Node:     s.node,
+		Self:     s.c.Node.Node,
+		Actor:    self,
+		Keys:     s.auth.Keys(),
+		Sealer:   s.auth.Keys(),
+		Activity: s.activity,
+		Metrics:  s.sessionMetrics,
+		Logger:   s.log,
+	})
+	s.upstreams = upstream.New(upstream.Config{
+		Lookup:       recipes.get,
+		Rebound:      s.rebound,
+		Secrets:      secrets,
+		AllowPrivate: g.AllowPrivate,
+		Budget:       budget,
+		Timeout:      g.RequestTimeout,
+		Version:      s.c.Node.Binary,
+		Metrics:      upstream.NewMetrics(s.registry),
+		Logger:       s.log,
+	})
+	s.router = router.New(router.Config{
+		Sessions:  router.FromSessions(s.sessions),
+		Upstreams: s.upstreams,
+		Aliases:   recipes.list,
+		Logger:    s.log,
+	})
+	s.front, err = front.New(front.Config{
+		Handler:             s.router,
+		Authenticator:       s.auth,
+		Budget:              budget,
+		Loopback:            isLoopback(s.c.MCP.Addr()),
+		Origins:             g.Origins,
+		Challenge:           s.auth.Challenge,
+		Metadata:            s.auth.Metadata(),
+		Requests:            g.Requests,
+		StreamsPerPrincipal: g.StreamsPerPrincipal,
+		Registerer:          s.registry,
+		Logger:              s.log,
+	})
+	return err
+}
+
+// reboundLimit is how long a call waits until the session's record has the new
+// session of the upstream.
+const reboundLimit = 5 * time.Second
+
+// rebound writes down what a session now holds at an upstream. If that fails the
+// upstream session is found lost at the next node, and opened once more.
+func (s *Server) rebound(id string, now record.Binding) {
+	ctx, cancel := context.WithTimeout(context.Background(), reboundLimit)
+	defer cancel()
+	if err := s.sessions.Rebind(ctx, id, now); err != nil {
+		s.log.Warn("the new upstream session of a session is not in its record", "upstream", now.Alias, "err", err)
+	}
+}
+
+// handOver is the part of the drain that is kept for sessions to hand over what
+// clients may still come for.
+const handOver = 4 * time.Second
+
+// drainGateway ends the message plane: no new connections, streams and calls go
+// to other nodes, what is left is finished until ctx ends.
+func (s *Server) drainGateway(ctx context.Context) {
+	s.mcp.refuse()
+	s.router.Drain()
+	calls, cancel := context.WithTimeout(ctx, max(s.c.Drain-handOver, s.c.Drain/2))
+	defer cancel()
+	s.sessions.Drain(calls)
+	s.front.EndStreams()
+	s.mcp.drain(ctx)
+}
+
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

@@ -1,0 +1,204 @@
+package session
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mcpraft/mcpraft/fsm"
+	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/raftnode"
+)
+
+const (
+	changeWait     = 5 * time.Second // for a leader
+	changeAttempts = 8               // of a change that others overtake
+	moveTimeout    = 10 * time.Second
+	maxMoves       = 8192 // sessions that wait to be made active
+	movesAtOnce    = 64   // proposals in flight; the leader packs them
+)
+
+// propose appends command for the session's principal and returns where it is.
+func (s *Sessions) propose(ctx context.Context, l *Live, command fsm.Command) (raftnode.Receipt, error) {
+	receipt, err := s.node.Propose(ctx, raftnode.Request{Actor: l.Record.Principal, Command: command})
+	if err == nil {
+		err = receipt.Outcome.Err()
+	}
+	return receipt, err
+}
+
+// activate makes l active, in the background: a request does not wait for the
+// log. What is lost is tried again by the next request.
+func (s *Sessions) activate(l *Live) {
+	if !l.moving.CompareAndSwap(false, true) {
+		return
+	}
+	select {
+	case s.moves <- l:
+	default:
+		l.moving.Store(false)
+	}
+}
+
+// move makes sessions active until ctx ends.
+func (s *Sessions) move(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, movesAtOnce)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case slots <- struct{}{}:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case l := <-s.moves:
+			wg.Go(func() {
+				defer func() { <-slots }()
+				s.moveToActive(ctx, l)
+			})
+		}
+	}
+}
+
+func (s *Sessions) moveToActive(ctx context.Context, l *Live) {
+	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
+	defer cancel()
+	defer l.moving.Store(false)
+	_, err := s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Active, IfRevision: l.Record.Revision})
+	switch fault.Of(err) {
+	case 0, fault.Precondition, fault.Conflict, fault.NotFound: // done, by us or by others
+	default:
+		s.log.Debug("a session that is used could not be made active yet", "error", err)
+	}
+}
+
+// End ends a session for its client: it is terminating, its streams end on all
+// nodes, letGo is called to let its upstream sessions go, and then it is dead. An
+// error of letGo is logged; it does not keep the session alive. If this node fails
+// in between, the session expires.
+func (s *Sessions) End(ctx context.Context, l *Live, letGo func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, changeWait)
+	defer cancel()
+	const reason = "ended by its client"
+	_, err := s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Terminating, Reason: reason})
+	if kind := fault.Of(err); err != nil && kind != fault.Conflict { // a conflict: it is being ended already
+		return gone(err)
+	}
+	if letGo != nil {
+		if err := letGo(ctx); err != nil {
+			s.log.Warn("upstream sessions of a session that ended", "error", err)
+		}
+	}
+	_, err = s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Dead, Reason: reason})
+	if kind := fault.Of(err); err != nil && kind != fault.Conflict {
+		return gone(err)
+	}
+	return nil
+}
+
+// gone gives a session that has ended meanwhile the error of one that has ended.
+func gone(err error) error {
+	if fault.Of(err) == fault.NotFound {
+		return errNoSession()
+	}
+	return err
+}
+
+// SetLogLevel notes what logging/setLevel asked for. It is committed when it
+// returns nil.
+func (s *Sessions) SetLogLevel(ctx context.Context, l *Live, level string) error {
+	ctx, cancel := context.WithTimeout(ctx, changeWait)
+	defer cancel()
+	receipt, err := s.propose(ctx, l, &fsm.UpdateSession{ID: l.Record.ID, LogLevel: &level})
+	return s.changedAt(ctx, receipt, err)
+}
+
+// Bind notes what the session holds at an upstream, its session id in clear. The
+// subscriptions that it has there stay.
+func (s *Sessions) Bind(ctx context.Context, l *Live, b record.Binding) error {
+	return s.rebind(ctx, l, b.Alias, func(now record.Binding) (record.Binding, error) {
+		sealed, err := sealUpstream(s.c.Sealer, l.Record.ID, b.Session)
+		now.Protocol, now.Session = b.Protocol, sealed
+		return now, err
+	})
+}
+
+// Unbind notes that the session holds nothing at an upstream any more.
+func (s *Sessions) Unbind(ctx context.Context, l *Live, alias string) error {
+	ctx, cancel := context.WithTimeout(ctx, changeWait)
+	defer cancel()
+	receipt, err := s.propose(ctx, l, &fsm.BindSession{ID: l.Record.ID, Binding: record.Binding{Alias: alias}, Remove: true})
+	return s.changedAt(ctx, receipt, err)
+}
+
+// Subscribe notes a subscription, in the upstream's own name of the resource. It
+// is committed when it returns nil.
+func (s *Sessions) Subscribe(ctx context.Context, l *Live, alias, uri string) error {
+	return s.rebind(ctx, l, alias, func(now record.Binding) (record.Binding, error) {
+		i, found := slices.BinarySearch(now.Subscriptions, uri)
+		if !found {
+			now.Subscriptions = slices.Insert(slices.Clone(now.Subscriptions), i, uri)
+		}
+		return now, nil
+	})
+}
+
+// Unsubscribe takes a subscription back.
+func (s *Sessions) Unsubscribe(ctx context.Context, l *Live, alias, uri string) error {
+	return s.rebind(ctx, l, alias, func(now record.Binding) (record.Binding, error) {
+		i, found := slices.BinarySearch(now.Subscriptions, uri)
+		if found {
+			now.Subscriptions = slices.Delete(slices.Clone(now.Subscriptions), i, i+1)
+		}
+		return now, nil
+	})
+}
+
+// rebind changes one binding of a session, however many others change it at the
+// same time: each attempt starts from the newest that this node knows, and is
+// taken only if nothing has changed since. What changes nothing is proposed, too:
+// only then is it known that the newest was the newest.
+func (s *Sessions) rebind(ctx context.Context, l *Live, alias string, change func(record.Binding) (record.Binding, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, changeWait)
+	defer cancel()
+	current := l.Record
+	for attempt := 1; ; attempt++ {
+		now := record.Binding{Alias: alias}
+		if b := current.Binding(alias); b != nil {
+			now = *b
+		}
+		next, err := change(now)
+		if err != nil {
+			return err
+		}
+		receipt, err := s.propose(ctx, l, &fsm.BindSession{ID: l.Record.ID, Binding: next, IfRevision: current.Revision})
+		if fault.Of(err) != fault.Precondition || attempt == changeAttempts {
+			return s.changedAt(ctx, receipt, err)
+		}
+		// Whoever was first is in the log up to the index of our own entry.
+		current, err = s.read(ctx, l.Record.ID, raftnode.ReadOptions{Mode: raftnode.Any, MinIndex: receipt.Index})
+		if err != nil {
+			return gone(err)
+		}
+	}
+}
+
+// changedAt waits until this node's replica has the change, so that the client's
+// next request here finds it; err is that of the change.
+func (s *Sessions) changedAt(ctx context.Context, receipt raftnode.Receipt, err error) error {
+	if err != nil {
+		return gone(err)
+	}
+	view, _, err := s.node.Read(ctx, raftnode.ReadOptions{Mode: raftnode.Any, MinIndex: receipt.Index})
+	if err != nil {
+		s.log.Debug("a change is committed and not yet here", "index", receipt.Index, "error", err)
+		return nil
+	}
+	view.Close()
+	return nil
+}
