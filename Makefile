@@ -32,7 +32,7 @@ test: ## unit and property tests: Go only, a fresh machine can run it
 	$(GO) test $(UNIT)
 
 .PHONY: check
-check: format vet staticcheck test race sim-short e2e ## everything CI runs
+check: format vet staticcheck test race sim-short e2e conformance ## everything CI runs
 
 .PHONY: format
 format: ## gofumpt and go fix are clean
@@ -67,7 +67,23 @@ sim-short: ## the simulation as CI runs it
 
 .PHONY: e2e
 e2e: ## real processes on loopback, killed for real
-	$(GO) test -count=1 -timeout 15m ./test/e2e
+	$(GO) test -count=1 -timeout 15m -skip 'Conformance|Clients' ./test/e2e
+
+.PHONY: peers
+peers: test/peers/node_modules/.package-lock.json test/peers/bin/everything-server ## install what the tests run against: official clients, servers, the conformance suite; needs npm
+
+test/peers/node_modules/.package-lock.json: test/peers/package-lock.json
+	@command -v npm >/dev/null || { echo "make peers needs npm: install Node.js 20 or newer"; exit 1; }
+	npm --prefix test/peers ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test/peers/bin/everything-server: peers.mod peers.sum
+	$(GO) build -modfile=peers.mod -o $@ github.com/modelcontextprotocol/go-sdk/conformance/everything-server
+	@touch $@
+
+.PHONY: conformance
+conformance: peers ## the official MCP conformance suite through three nodes, also with kills; needs npm
+	$(GO) test -count=1 -timeout 20m -run 'Conformance|Clients' ./test/e2e
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=60s each
@@ -77,6 +93,11 @@ fuzz: ## every fuzz target for FUZZTIME=60s each
 bench-core: build ## the replicated core against etcd 3.7.3, one JSON line each
 	cd test/bench && $(GO) build -o ../../bin/bench .
 	bin/bench core
+
+.PHONY: bench-front
+bench-front: build ## the MCP front against nginx and ToolHive vMCP, one JSON line each; leaves out who is not installed
+	cd test/bench && $(GO) build -o ../../bin/bench .
+	bin/bench front
 
 .PHONY: golden
 golden: ## rewrite golden files; read the diff before you commit it

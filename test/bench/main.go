@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type options struct {
 	binary   string // mcpraft
 	kills    int    // failover
 	sessions int    // sessions
+	vmcp     string // path of ToolHive's vmcp
 }
 
 // A benchmark is one thing that `bench NAME` measures.
@@ -33,6 +35,9 @@ type benchmark struct {
 	run  func(context.Context, options) error
 }
 
+func (b benchmark) is(other benchmark) bool { return b.name == other.name }
+
+// core are the benchmarks of the replicated core: `make bench-core`.
 var core = []benchmark{
 	{"writes", benchWrites},
 	{"writes-http", benchWritesHTTP},
@@ -54,7 +59,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("say what to measure: core (all of it), writes, writes-http, reads, apply, failover or sessions")
+		return errors.New("say what to measure: core or front (all of it), or one of them: see docs/benchmarks.md")
 	}
 	name, args := args[0], args[1:]
 	switch name { // the processes of a benchmark are this binary again
@@ -65,6 +70,10 @@ func run(ctx context.Context, args []string) error {
 		return runNoop(ctx, args)
 	case "load":
 		return runLoad(ctx, args)
+	case "native":
+		return runNative(ctx, args)
+	case "frontload":
+		return runFrontLoad(ctx, args)
 	}
 	var o options
 	flags := flag.NewFlagSet("bench "+name, flag.ContinueOnError)
@@ -74,13 +83,14 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.conns, "conns", 12, "connections of the load, spread over the nodes")
 	flags.StringVar(&o.binary, "mcpraft", "bin/mcpraft", "the binary to measure")
 	flags.IntVar(&o.kills, "kills", 30, "failover: how often the leader is killed")
+	flags.StringVar(&o.vmcp, "vmcp", "", "tools-call: the vmcp of ToolHive; empty: found in PATH, or left out")
 	flags.IntVar(&o.sessions, "sessions", 1_000_000, "sessions: how many")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	found := false
-	for _, b := range core {
-		if name == b.name || name == "core" {
+	for _, b := range slices.Concat(core, front) {
+		if name == b.name || name == "core" && slices.ContainsFunc(core, b.is) || name == "front" && slices.ContainsFunc(front, b.is) {
 			found = true
 			if err := b.run(ctx, o); err != nil {
 				return fmt.Errorf("%s: %w", b.name, err)

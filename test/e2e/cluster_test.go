@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/internal/seal"
 	"github.com/mcpraft/mcpraft/raftnode/peer"
 	"github.com/mcpraft/mcpraft/server/adminapi"
 )
@@ -48,7 +49,12 @@ func NewCluster(t *testing.T, name string, n int) *Cluster {
 		t.Fatal(err)
 	}
 	c := &Cluster{t: t, name: name, dir: t.TempDir(), token: "e2e_" + rand.Text() + rand.Text(), ca: ca}
+	key, err := seal.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.write("token", c.token)
+	c.write("keys", string(seal.FormatKeys(key)))
 	c.write("ca.crt", string(ca.Pair().Cert))
 	ports := freePorts(t, 3*n)
 	for i := range n {
@@ -150,13 +156,23 @@ cluster:
   name: %s
   bootstrap_expect: %d
   join:%s
-auth: {bootstrap_token_file: %s}
+auth: {bootstrap_token_file: %s, key_file: %s}
+upstreams: {allow_private: true}
 storage: {cache: 16MiB, memtable: 4MiB}
 log: {level: info, format: text}
 shutdown: {drain: 2s}
 `, n.id, n.data(), n.mcp, n.admin, n.peer,
 		filepath.Join(n.dir, "node.crt"), filepath.Join(n.dir, "node.key"), filepath.Join(c.dir, "ca.crt"),
-		c.name, expect, join.String(), filepath.Join(c.dir, "token")))
+		c.name, expect, join.String(), filepath.Join(c.dir, "token"), filepath.Join(c.dir, "keys")))
+}
+
+// mcp are the addresses at which MCP clients reach the nodes.
+func (c *Cluster) mcp() []string {
+	var addrs []string
+	for _, n := range c.nodes {
+		addrs = append(addrs, n.mcp)
+	}
+	return addrs
 }
 
 func (n *Node) data() string { return filepath.Join(n.dir, "data") }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -12,7 +13,7 @@ import (
 	"time"
 )
 
-// A Process is a running mcpraft. It is killed at the end of the test, and by
+// A Process is a running program, mcpraft or a peer. It is killed at the end of the test, and by
 // the kernel if the test itself dies.
 type Process struct {
 	t      *testing.T
@@ -44,8 +45,14 @@ func (o *output) String() string {
 // start runs mcpraft with args and environment beside a home directory of its own.
 func start(t *testing.T, name, home string, args ...string) *Process {
 	t.Helper()
+	return startProgram(t, name, home, binary, args...)
+}
+
+// startProgram is start for any program.
+func startProgram(t *testing.T, name, home, path string, args ...string) *Process {
+	t.Helper()
 	p := &Process{t: t, name: name, output: new(output), ended: make(chan struct{})}
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(path, args...)
 	cmd.Dir = home
 	cmd.Env = environment(home)
 	cmd.Stdout, cmd.Stderr = p.output, p.output
@@ -147,6 +154,18 @@ func eventually(t *testing.T, what string, want func() bool) {
 			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
+}
+
+// awaitListener waits until somebody accepts connections at addr.
+func awaitListener(t *testing.T, addr string) {
+	t.Helper()
+	eventually(t, "a listener at "+addr, func() bool {
+		nc, err := net.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
+		return nc.Close() == nil
+	})
 }
 
 // mcpraft runs a command to its end and returns what it wrote and its exit code.

@@ -1,0 +1,125 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A cell is one run of the official suite: a version of it, the revision of the
+// protocol that it asks for, and an upstream that has it.
+type cell struct {
+	name     string
+	suite    string   // package below node_modules
+	upstream string   // alias of the everything-server behind the cluster
+	args     []string // what the suite is asked to run
+	version  []string // beside the name of a single scenario
+}
+
+// cells are those that the everything-server passes when it is asked directly.
+// What may fail through the cluster is in testdata/conformance/NAME.yml, each
+// line with its reason.
+var cells = []cell{
+	{"0.1-all", "conformance-0.1", "stateful", []string{"--suite", "all"}, nil},
+	{"0.2-2025-11-25", "conformance-0.2", "stateful", []string{"--requirements", "2025-11-25"}, []string{"--spec-version", "2025-11-25"}},
+	{"0.2-2026-07-28", "conformance-0.2", "stateless", []string{"--requirements", "2026-07-28"}, []string{"--spec-version", "2026-07-28"}},
+}
+
+// TestConformance runs every cell through three nodes, each request at the next
+// node: no session has a home.
+func TestConformance(t *testing.T) {
+	c, front := conformanceCluster(t)
+	for _, cell := range cells {
+		t.Run(cell.name, func(t *testing.T) {
+			output, code := cell.run(t, front.URL)
+			t.Log(summary(output))
+			if code != 0 {
+				t.Errorf("the suite ends with %d; repeat it with -v and --scenario", code)
+			}
+		})
+	}
+	for _, n := range c.nodes {
+		select {
+		case <-n.ended:
+			t.Errorf("node %s ended", n.id)
+		default:
+		}
+	}
+}
+
+// TestConformanceWithKills runs every scenario by itself and kills a node before
+// each, in turn; the one before comes back meanwhile.
+func TestConformanceWithKills(t *testing.T) {
+	c, front := conformanceCluster(t)
+	killed := -1
+	for _, cell := range cells { // no subtests: the nodes live as long as the test that starts them
+		for i, scenario := range cell.scenarios(t) {
+			if killed >= 0 {
+				c.Start(killed)
+				c.Ready(killed)
+			}
+			killed = i % len(c.nodes)
+			c.nodes[killed].Kill()
+			if output, code := cell.run(t, front.URL, append(cell.version, "--scenario", scenario)...); code != 0 {
+				t.Errorf("%s: %s with node %s killed:\n%s", cell.name, scenario, c.nodes[killed].id, summary(output))
+			}
+		}
+	}
+}
+
+// conformanceCluster is three nodes with both everything-servers behind them and
+// a balancer before them.
+func conformanceCluster(t *testing.T) (*Cluster, *balancer) {
+	t.Helper()
+	c := StartCluster(t, 3)
+	for alias, stateless := range map[string]bool{"stateful": false, "stateless": true} {
+		if out, talk, code := c.Run("upstreams", "add", alias, startEverything(t, stateless)); code != 0 {
+			t.Fatalf("adding %s: %d\n%s%s", alias, code, out, talk)
+		}
+	}
+	for i := range c.nodes {
+		c.Ready(i)
+	}
+	return c, startBalancer(t, c.token, c.mcp()...)
+}
+
+func (cell cell) run(t *testing.T, front string, more ...string) (output string, code int) {
+	t.Helper()
+	expected, err := filepath.Abs(filepath.Join("testdata", "conformance", cell.name+".yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{
+		peerFile(t, "node_modules", cell.suite, "dist", "index.js"), "server",
+		"--url", fmt.Sprintf("%s/servers/%s/mcp", front, cell.upstream), "--expected-failures", expected, "-o", t.TempDir(),
+	}
+	if len(more) == 0 {
+		more = cell.args
+	}
+	return node(t, t.TempDir(), nil, append(args, more...)...)
+}
+
+var scenarioLine = regexp.MustCompile(`(?m)^=== Running scenario: (\S+) ===$|^[✓✗] ([a-z0-9][\w-]*):`)
+
+// scenarios are those of the cell, in the order in which the suite runs them.
+func (cell cell) scenarios(t *testing.T) []string {
+	t.Helper()
+	direct := startEverything(t, cell.upstream == "stateless")
+	output, _ := node(t, t.TempDir(), nil, append([]string{
+		peerFile(t, "node_modules", cell.suite, "dist", "index.js"), "server", "--url", direct, "-o", t.TempDir(),
+	}, cell.args...)...)
+	var list []string
+	seen := make(map[string]bool)
+	for _, m := range scenarioLine.FindAllStringSubmatch(output, -1) {
+		if name := strings.TrimSpace(m[1] + m[2]); !seen[name] {
+			seen[name] = true
+			list = append(list, name)
+		}
+	}
+	if len(list) < 20 {
+		t.Fatalf("the suite names %d scenarios:\n%s", len(list), lastLines(output, 40))
+	}
+	return list
+}
