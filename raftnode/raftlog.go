@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/mcpraft/mcpraft/raftnode/peer"
 )
 
 // repeatEvery is how often one message of raft is told: a peer that is down
@@ -18,7 +20,8 @@ const repeatEvery = 10 * time.Second
 
 // raftLogger gives raft's messages to slog, one level quieter than raft means
 // them: what raft calls a warning is normal in elections, and what it calls an
-// error is usually a peer that is down. A message is repeated at most every ten
+// error is usually a peer that is down, or, when a cluster begins, one that does
+// not belong to it yet. A message is repeated at most every ten
 // seconds. Raft's messages are constants, so what is remembered is bounded.
 type raftLogger struct {
 	slog *slog.Logger
@@ -58,7 +61,7 @@ func (l *raftLogger) level(level hclog.Level) slog.Level {
 }
 
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
-	at := l.level(level)
+	at := min(l.level(level), levelOf(args))
 	if !l.slog.Enabled(context.Background(), at) || at >= slog.LevelWarn && !l.seen.due(msg) {
 		return
 	}
@@ -68,6 +71,16 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 		}
 	}
 	l.slog.Log(context.Background(), at, "raft: "+msg, append(l.args, args...)...)
+}
+
+// levelOf is how loud the error among args may be told.
+func levelOf(args []any) slog.Level {
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			return peer.ReasonOf(err).Level()
+		}
+	}
+	return slog.LevelError
 }
 
 // due reports whether msg was not told within repeatEvery, and counts it as told.

@@ -183,7 +183,7 @@ func (p *Port) refused(nc net.Conn, node string, err *fault.Error) {
 		who, _, _ = net.SplitHostPort(from)
 	}
 	if p.rare.allow(who + " " + string(reason)) {
-		p.log.Warn("connection of a peer refused", "node", node, "from", from, "reason", string(reason), "error", err)
+		p.log.Log(context.Background(), reason.Level(), "connection of a peer refused", "node", node, "from", from, "reason", string(reason), "error", err)
 	}
 }
 

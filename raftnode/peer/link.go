@@ -241,8 +241,8 @@ func (l *link) failedLocked(err error) time.Duration {
 		l.since = time.Now()
 	}
 	l.last = err
-	if l.port.rare.allow("dial " + l.node + string(ReasonOf(err))) {
-		l.port.log.Warn("no connection to a peer", "node", l.node, "addr", l.addr, "error", err)
+	if reason := ReasonOf(err); l.port.rare.allow("dial " + l.node + string(reason)) {
+		l.port.log.Log(context.Background(), reason.Level(), "no connection to a peer", "node", l.node, "addr", l.addr, "error", err)
 	}
 	return pause/2 + rand.N(pause/2+1) // apart from others that lost the same node
 }

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"log/slog"
 
 	"github.com/mcpraft/mcpraft/internal/fault"
 )
@@ -41,6 +42,15 @@ var reasons = map[Reason]bool{
 }
 
 const reasonDetail = "reason"
+
+// Level is how loud a log tells of a refusal for r: that a node does not belong to
+// the cluster yet is how every cluster begins.
+func (r Reason) Level() slog.Level {
+	if r == ReasonNoClusterID {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
 
 // ReasonOf is why err refused a connection, "" if it is no such error.
 func ReasonOf(err error) Reason {
