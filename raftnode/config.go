@@ -75,7 +75,8 @@ type Config struct {
 	CacheBytes          int64         // cache of the state machine; 0 means its default
 	MemTableBytes       int64         // write buffer of the state machine; 0 means its default
 	BallastBytes        int64         // size of the file that is given up when the disk is full; 0 means none
-	ScrubBytesPerSecond int64         // pace of the daily scrub; 0 means 16 MiB
+	ScrubInterval       time.Duration // between two scrubs of the whole state; 0 means 24 h
+	ScrubBytesPerSecond int64         // pace of a scrub; 0 means 16 MiB
 	DigestInterval      time.Duration // between logged checks of the digest; 0 means 60s
 
 	ArchiveFloor func() uint64                          // highest index that the archive holds; the log is not cut past it. nil: no archive
@@ -133,7 +134,7 @@ func (c *Config) Validate() error {
 	if t := c.Timing; t != (Timing{}) && (t.Lease < 50*time.Millisecond || t.Lease > t.Heartbeat || t.Heartbeat > t.Election || t.Election > time.Minute) {
 		add("timing", "want 50ms ≤ lease (%v) ≤ heartbeat (%v) ≤ election (%v) ≤ 1m", t.Lease, t.Heartbeat, t.Election)
 	}
-	if c.DigestInterval < 0 || c.BallastBytes < 0 || c.ScrubBytesPerSecond < 0 {
+	if c.DigestInterval < 0 || c.BallastBytes < 0 || c.ScrubInterval < 0 || c.ScrubBytesPerSecond < 0 {
 		add("config", "a negative interval or size")
 	}
 	return errors.Join(errs...)
@@ -159,6 +160,7 @@ func (c Config) withDefaults() Config {
 	c.TrailingLogs = orDefault(c.TrailingLogs, DefaultTrailingLogs)
 	c.SnapshotEntries = orDefault(c.SnapshotEntries, DefaultSnapshotEntries)
 	c.SnapshotBytes = orDefault(c.SnapshotBytes, 256<<20)
+	c.ScrubInterval = orDefault(c.ScrubInterval, scrubInterval)
 	c.ScrubBytesPerSecond = orDefault(c.ScrubBytesPerSecond, 16<<20)
 	c.DigestInterval = orDefault(c.DigestInterval, time.Minute)
 	if c.FreeDisk == nil {

@@ -251,7 +251,7 @@ func (n *Node) takeVerdict(q verdictRequest) {
 // scrub reads the whole state once a day and compares it with its digest: the
 // digest that is kept along the way cannot see a bit that rots on the disk.
 func (n *Node) scrub(ctx context.Context) {
-	for sleep(ctx, scrubInterval) == nil {
+	for sleep(ctx, n.cfg.ScrubInterval) == nil {
 		report, err := n.fsm.Scrub(ctx, n.paceScrub)
 		switch {
 		case ctx.Err() != nil:

@@ -161,20 +161,19 @@ func (n *Node) admit(c fsm.Command) error {
 		return fault.New(fault.Overloaded, "the disk of this node is almost full: only deletes and administration are taken").
 			WithHint("make room on the disk of node %s", n.cfg.Node).After(10 * time.Second)
 	}
-	return n.applyLag()
+	return behind(n.raft().CommitIndex(), n.fsm.Meta().Index, n.stalled.Load())
 }
 
 // maxApplyLag is how many committed entries may wait for the state machine. Raft
 // itself stops, with its elections, when 128 batches of 64 wait.
 const maxApplyLag = 512
 
-// applyLag refuses while the state machine does not follow the log.
-func (n *Node) applyLag() error {
-	commit, applied := n.raft().CommitIndex(), n.fsm.Meta().Index
+// behind refuses while the state machine does not follow the log.
+func behind(commit, applied uint64, stalled bool) error {
 	if commit > applied+maxApplyLag {
 		return fault.New(fault.Overloaded, "%d committed entries wait to be applied, the limit is %d", commit-applied, maxApplyLag).After(retryOverloaded)
 	}
-	if n.stalled.Load() {
+	if stalled {
 		return fault.New(fault.Overloaded, "the state machine waits for its disk").After(retryOverloaded)
 	}
 	return nil
@@ -184,7 +183,7 @@ func (n *Node) applyLag() error {
 // administration.
 func growsState(c fsm.Command) bool {
 	switch c := c.(type) {
-	case *fsm.RegisterEntry, *fsm.CreateSession, *fsm.UpdateSession, *fsm.TouchSessions, *fsm.PutUpstream:
+	case *fsm.RegisterEntry, *fsm.CreateSession, *fsm.UpdateSession, *fsm.TouchSessions, *fsm.BindSession, *fsm.PutCalls, *fsm.PutUpstream:
 		return true
 	case *fsm.MoveSession:
 		return c.To == record.Active || c.To == record.Suspended

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/mcpraft/mcpraft/fsm"
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/fault"
@@ -159,5 +161,60 @@ func TestDamagedStateTakesTheNodeOutOfService(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		wantKind(t, h.tryRead(ctx, ReadOptions{Mode: Any}), fault.Integrity)
+	})
+}
+
+func TestCommandsAreRefusedWhileTheStateDoesNotFollowTheLog(t *testing.T) {
+	for _, k := range []struct {
+		what            string
+		commit, applied uint64
+		stalled         bool
+		refused         bool
+	}{
+		{"equal", 1000, 1000, false, false},
+		{"ahead: raft's commit index is told later", 1000, 1001, false, false},
+		{"at the limit", 1000 + maxApplyLag, 1000, false, false},
+		{"above the limit", 1001 + maxApplyLag, 1000, false, true},
+		{"a stall", 1000, 1000, true, true},
+	} {
+		err := behind(k.commit, k.applied, k.stalled)
+		if refused := fault.Of(err) == fault.Overloaded; refused != k.refused || refused && fault.As(err).RetryAfter == 0 {
+			t.Errorf("%s: %v", k.what, err)
+		}
+	}
+}
+
+func TestStallOfTheStateIsRefusedBeforeAnythingIsAppended(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, nil)
+		defer c.closeAll()
+		h := c.host("n1")
+		h.start(1)
+		c.ready("n1")
+		h.put("a")
+		before := h.node.raft().LastIndex()
+		h.node.stalled.Store(true) // as the stalls of Pebble are seen, every freshInterval
+		_, err := h.tryPut("b", time.Millisecond)
+		wantKind(t, err, fault.Overloaded)
+		if after := h.node.raft().LastIndex(); after != before {
+			t.Errorf("the log went from %d to %d", before, after)
+		}
+		c.eventually("the end of the stall is seen", func() bool { return !h.node.stalled.Load() })
+		h.put("b")
+	})
+}
+
+func TestStateIsScrubbedAgainAndAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, func(c *Config) { c.ScrubInterval = 10 * time.Second })
+		defer c.closeAll()
+		h := c.host("n1")
+		h.start(1)
+		c.ready("n1")
+		h.put("a")
+		c.eventually("two scrubs", func() bool { return testutil.ToFloat64(h.node.metrics.scrubs) >= 2 })
+		if list := h.node.Status().Alarms; len(list) != 0 {
+			t.Errorf("alarms of a sound state: %+v", list)
+		}
 	})
 }
