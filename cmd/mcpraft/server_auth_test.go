@@ -19,7 +19,7 @@ func TestNodeAloneMakesItsKeyFileOnceAndMissesItWhenItIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := rootKeys(&c, log)
-	if err != nil || len(again.Keys()) != 1 || again.Keys()[0] != first.Keys()[0] {
+	if err != nil || len(again.Keys()) != 1 || again.Keys()[0].ID() != first.Keys()[0].ID() {
 		t.Errorf("the second start has the keys %v, want %v (%v)", again.Keys(), first.Keys(), err)
 	}
 	file := filepath.Join(c.Node.DataDir, ownKeyFile)
@@ -36,7 +36,7 @@ func TestNodeAloneMakesItsKeyFileOnceAndMissesItWhenItIsGone(t *testing.T) {
 		t.Errorf("error = %v, want that the file is gone: a new one would open nothing", err)
 	}
 	c.Auth.KeyFile = file + ".away"
-	if named, err := rootKeys(&c, log); err != nil || named.Keys()[0] != first.Keys()[0] {
+	if named, err := rootKeys(&c, log); err != nil || named.Keys()[0].ID() != first.Keys()[0].ID() {
 		t.Errorf("named as auth.key_file: %v", err)
 	}
 }

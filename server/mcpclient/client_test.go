@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mcpraft/mcpraft/internal/fault"
@@ -82,29 +82,29 @@ func TestAnAddressThatIsDownIsPassedOver(t *testing.T) {
 }
 
 func TestACallThatMayHaveArrivedIsNotSentAgain(t *testing.T) {
-	calls := 0
+	var calls atomic.Int32
 	broken := start(t, func(http.ResponseWriter, *http.Request, *mcp.Message) {
-		calls++
+		calls.Add(1)
 		panic(http.ErrAbortHandler)
 	})
 	client := open(t, Config{URLs: []string{broken, broken}})
-	if _, err := client.Call(t.Context(), mcp.ToolsCall, nil); fault.Of(err) != fault.OutcomeUnknown || calls != 1 {
-		t.Errorf("%d calls, %v", calls, err)
+	if _, err := client.Call(t.Context(), mcp.ToolsCall, nil); fault.Of(err) != fault.OutcomeUnknown || calls.Load() != 1 {
+		t.Errorf("%d calls, %v", calls.Load(), err)
 	}
 }
 
 func TestAStreamIsTakenUpBehindItsLastEvent(t *testing.T) {
-	var id mcp.ID
+	var id atomic.Value // mcp.ID
 	url := start(t, func(w http.ResponseWriter, r *http.Request, m *mcp.Message) {
 		if m != nil {
-			id = m.ID()
+			id.Store(m.ID())
 			write(w, sse.Event{ID: "e-1", HasID: true, Retry: 1}, sse.Event{Data: mcp.Notification(mcp.Progress, []byte(`{"progress":1}`)).Bytes(), ID: "e-2", HasID: true})
 			return
 		}
 		if got := r.Header.Get(mcp.HeaderLastEventID); r.Method != http.MethodGet || got != "e-2" {
 			t.Errorf("%s from %q", r.Method, got)
 		}
-		write(w, sse.Event{Data: mcp.Answer(id, []byte(`{"done":true}`)).Bytes(), ID: "e-3", HasID: true})
+		write(w, sse.Event{Data: mcp.Answer(id.Load().(mcp.ID), []byte(`{"done":true}`)).Bytes(), ID: "e-3", HasID: true})
 	})
 	var told []string
 	client := open(t, Config{URLs: []string{url}, Notify: func(method string, _ []byte) { told = append(told, method) }})
@@ -130,10 +130,8 @@ func TestTheServerIsAnswered(t *testing.T) {
 		"that nobody is": {nil, `"code":-32601`},
 	} {
 		answers := make(chan string, 1)
-		var ids sync.Map
 		url := start(t, func(w http.ResponseWriter, _ *http.Request, m *mcp.Message) {
 			if m.Kind() == mcp.KindRequest {
-				ids.Store("call", m.ID())
 				write(w, sse.Event{Data: mcp.Request(mcp.TextID("ask-1"), mcp.ElicitationCreate, []byte(`{"message":"?"}`)).Bytes()})
 				_ = http.NewResponseController(w).Flush()
 				answers <- <-answers // wait for the answer, and keep it
@@ -202,13 +200,13 @@ func TestAListHasAllItsPages(t *testing.T) {
 }
 
 func TestTheEndIsTold(t *testing.T) {
-	ended := false
+	var ended atomic.Bool
 	url := start(t, func(w http.ResponseWriter, r *http.Request, _ *mcp.Message) {
-		ended = r.Method == http.MethodDelete
+		ended.Store(r.Method == http.MethodDelete)
 		w.WriteHeader(http.StatusNoContent)
 	})
 	open(t, Config{URLs: []string{url}}).Close(t.Context())
-	if !ended {
+	if !ended.Load() {
 		t.Error("no DELETE")
 	}
 }

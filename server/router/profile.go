@@ -61,6 +61,7 @@ func (r *Router) profile(ctx context.Context, alias string, caller upstream.Call
 	if known := r.profiles.get(alias); known != nil {
 		return known, nil
 	}
+	caller.Modern = true
 	// A session that this opens at a legacy upstream is the one that calls will use.
 	caller.Capabilities = declared(caller.Capabilities, eras{client: mcp.V20260728, upstream: mcp.NewestLegacy})
 	opened, err := r.upstreams.Open(ctx, alias, caller)

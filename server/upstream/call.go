@@ -193,7 +193,7 @@ func (c *call) ask() askFunc {
 // it by the closed connection.
 func (c *call) abandon(ctx context.Context, err error) {
 	_, unsent := errors.AsType[*notSentError](err)
-	if c.path.state == nil || c.method == mcp.Initialize || unsent || c.anyID {
+	if c.path.state == nil || c.method == mcp.Initialize || unsent || c.anyID || handedOver(ctx) {
 		return
 	}
 	reason := "the client has cancelled the request"
@@ -207,6 +207,16 @@ func (c *call) abandon(ctx context.Context, err error) {
 	if err := c.up.post(ctx, c.to, c.header, mcp.Notification(mcp.Cancelled, params).Bytes()); err != nil {
 		c.up.log.Debug("upstream not told of a cancellation", "error", err)
 	}
+}
+
+// handedOver reports whether the call was given up here because another node goes
+// on with it (see server/session): the upstream must go on, too.
+func handedOver(ctx context.Context) bool {
+	cause, ok := errors.AsType[interface {
+		error
+		HandedOver() bool
+	}](context.Cause(ctx))
+	return ok && cause.HandedOver()
 }
 
 // postBack sends what answers a request of the upstream.

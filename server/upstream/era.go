@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/mcpraft/mcpraft/internal/fault"
@@ -27,7 +28,22 @@ type era struct {
 	sse      bool        // legacy, over HTTP+SSE
 	version  mcp.Version // modern only
 	discover []byte      // raw result of server/discover; nil if legacy, or if it could not be had
+	legacy   *era        // modern only: how the same upstream is spoken to in the legacy era, too; nil if it is not
 	found    time.Time
+}
+
+// spokenBy is e as c speaks it: an upstream of both eras is spoken to in that of
+// the caller, so that nothing has to be translated and nothing is lost.
+func (e *era) spokenBy(c *Caller) *era {
+	if e != nil && e.legacy != nil && !c.Modern {
+		return e.legacy
+	}
+	return e
+}
+
+// offers reports whether an upstream of era e can be spoken to as other says.
+func (e *era) offers(other *era) bool {
+	return e.same(other) || e.legacy != nil && e.legacy.same(other)
 }
 
 func (e *era) same(other *era) bool {
@@ -54,7 +70,7 @@ func (up *upstream) currentEra(ctx context.Context) (*era, error) {
 
 func (up *upstream) learn(e *era) {
 	if old := up.era.Swap(e); old == nil || !old.same(e) {
-		up.log.Info("upstream probed", "modern", e.modern, "sse", e.sse, "version", string(e.version))
+		up.log.Info("upstream probed", "modern", e.modern, "legacy", !e.modern || e.legacy != nil, "sse", e.sse, "version", string(e.version))
 	}
 }
 
@@ -66,7 +82,7 @@ func (up *upstream) changed(ctx context.Context, old *era) bool {
 		old = new(era) // a session that was taken up without a probe
 	}
 	now := up.era.Load()
-	if now != nil && !now.same(old) {
+	if now != nil && !now.offers(old) {
 		return true
 	}
 	if now != nil && time.Since(now.found) < doubtEvery {
@@ -77,7 +93,7 @@ func (up *upstream) changed(ctx context.Context, old *era) bool {
 		return false
 	}
 	up.learn(fresh)
-	return !fresh.same(old)
+	return !fresh.offers(old)
 }
 
 // probe asks for server/discover. It gives nil without an error if the answer
@@ -127,11 +143,16 @@ func (up *upstream) probeOnce(ctx context.Context) (*era, error) {
 
 // discovered reads the era off a discover result.
 func discovered(result []byte) *era {
-	version := newestModern(versionsIn(mcp.Field(result, "supportedVersions")))
+	list := versionsIn(mcp.Field(result, "supportedVersions"))
+	version := newestModern(list)
 	if version == "" {
 		return &era{found: time.Now()} // a legacy server that answers discover
 	}
-	return &era{modern: true, version: version, discover: result, found: time.Now()}
+	e := &era{modern: true, version: version, discover: result, found: time.Now()}
+	if slices.ContainsFunc(list, func(v mcp.Version) bool { return v.Known() && !v.Modern() }) {
+		e.legacy = &era{found: e.found}
+	}
+	return e
 }
 
 // judged reads the era off a refusal of discover.

@@ -87,6 +87,47 @@ func TestGarbageToTheProbeFallsBackToInitialize(t *testing.T) {
 	inBubble(t, f, func(b *bed) { b.ok(user("a"), nil) })
 }
 
+// Many servers speak both eras. Nothing needs to be translated for such a one, and
+// what has no translation works.
+func TestUpstreamOfBothErasIsSpokenToInTheCallersEra(t *testing.T) {
+	f := modern()
+	f.version, f.sessions = "2025-11-25", true
+	f.script("server/discover", func(h *hit) {
+		h.result(`{"resultType":"complete","supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}`)
+	})
+	f.script("initialize", func(h *hit) { h.initialize() })
+	f.script("notifications/initialized", func(h *hit) { h.WriteHeader(http.StatusAccepted) })
+	f.script("tools/call", func(h *hit) {
+		switch id := h.in.Header.Get("Mcp-Session-Id"); {
+		case id != "" && !f.knows(id):
+			h.WriteHeader(http.StatusNotFound)
+		case mcp.Version(h.in.Header.Get("Mcp-Protocol-Version")).Modern() == (id != ""):
+			h.WriteHeader(http.StatusTeapot)
+		default:
+			h.result(`{}`)
+		}
+	})
+	inBubble(t, f, func(b *bed) {
+		asker := user("")
+		asker.Modern = true
+		b.ok(asker, nil)
+		b.wantSeen("initialize", 0)
+		b.ok(user("a"), nil)
+		b.wantSeen("initialize", 1)
+		b.ok(asker, nil)
+		b.ok(user("a"), nil)
+		b.wantSeen("initialize", 1)
+		b.wantSeen("server/discover", 1)
+		opened, err := b.ups.Open(b.Context(), "up", user("b"))
+		if err != nil || opened.Modern || opened.Version != mcp.V20251125 || opened.Session == "" {
+			b.Errorf("a legacy caller opened %+v, %v", opened, err)
+		}
+		f.forget("s1", "s2")
+		b.ok(user("a"), nil) // lost, and begun anew in the same era
+		b.wantSeen("initialize", 3)
+	})
+}
+
 func TestModernUpstreamThatBecomesLegacyIsProbedAgain(t *testing.T) {
 	f := modern()
 	inBubble(t, f, func(b *bed) {

@@ -49,12 +49,13 @@ func (up *upstream) reach(ctx context.Context, c *Caller, announce bool) (*path,
 // no probe: any node goes on with it at once.
 func (up *upstream) eraFor(ctx context.Context, c *Caller) (*era, error) {
 	if e := up.era.Load(); e != nil {
-		return e, nil
+		return e.spokenBy(c), nil
 	}
 	if b := c.Binding; b != nil && len(b.Session) > 0 && mcp.Version(b.Protocol).Known() && up.rec.Transport != transportSSE {
 		return nil, nil
 	}
-	return up.currentEra(ctx)
+	e, err := up.currentEra(ctx)
+	return e.spokenBy(c), err
 }
 
 func (up *upstream) reachLegacy(ctx context.Context, c *Caller, e *era, announce bool) (*path, error) {
@@ -251,7 +252,7 @@ func (p *path) ask(ctx context.Context, c *Caller, m *mcp.Message) (*mcp.Message
 // notify sends a notification if there is a session to send it in.
 func (up *upstream) notify(ctx context.Context, c *Caller, m *mcp.Message) error {
 	k, ok := up.keyFor(c)
-	if e := up.era.Load(); !ok || e != nil && e.modern {
+	if e := up.era.Load().spokenBy(c); !ok || e != nil && e.modern {
 		return nil
 	}
 	s := up.session(k)

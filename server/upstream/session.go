@@ -318,7 +318,7 @@ func (s *session) binding(st *state) record.Binding {
 // end ends the session that c has to itself.
 func (up *upstream) end(ctx context.Context, c *Caller) {
 	k, ok := up.keyFor(c)
-	if e := up.era.Load(); !ok || !k.own() || e != nil && e.modern {
+	if e := up.era.Load().spokenBy(c); !ok || !k.own() || e != nil && e.modern {
 		return
 	}
 	s := up.session(k)

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/mcpraft/mcpraft/server"
 	"github.com/mcpraft/mcpraft/server/front"
 	"github.com/mcpraft/mcpraft/server/upstream"
 )
@@ -43,19 +42,8 @@ func defaultMCP() MCP {
 	}
 }
 
-// Gateway is what c says of the message plane.
-func (c *Config) Gateway() server.Gateway {
-	return server.Gateway{
-		Origins:             c.MCP.AllowedOrigins,
-		RequestTimeout:      c.MCP.RequestTimeout.Std(),
-		Requests:            c.MCP.MaxRequests,
-		StreamsPerPrincipal: c.MCP.StreamsPerPrincipal,
-		AllowPrivate:        c.Upstreams.AllowPrivate,
-		Secrets:             c.upstreamSecrets(),
-	}
-}
-
-func (c *Config) upstreamSecrets() map[string]upstream.Secret {
+// UpstreamSecrets are the credentials for upstreams.
+func (c *Config) UpstreamSecrets() map[string]upstream.Secret {
 	secrets := make(map[string]upstream.Secret, len(c.Upstreams.Secrets))
 	for name, s := range c.Upstreams.Secrets {
 		secrets[name] = upstream.Secret{File: s.File, Header: s.Header, Scheme: s.Scheme}
@@ -69,7 +57,7 @@ func (l *loader) checkGateway() {
 			l.wrong(fmt.Sprintf("mcp.allowed_origins[%d]", n), "write it as browsers do: https://app.example, without a path", "%v", err)
 		}
 	}
-	secrets := l.config.upstreamSecrets()
+	secrets := l.config.UpstreamSecrets()
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
 		at, s := "upstreams.secrets."+name, secrets[name]
 		if s.File == "" {
