@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Packages whose tests start processes or measure have targets of their own.
-SLOW    := /test/e2e|/test/sim$$
+SLOW    := /test/e2e|/test/s3$$|/test/sim$$
 UNIT    := $$($(GO) list ./... | grep -Ev '$(SLOW)')
 # Packages with goroutines of their own.
 RACE    := ./internal/... ./raftnode/... ./server/... ./snapshot/... ./test/model/...
@@ -43,7 +43,7 @@ format: ## gofumpt and go fix are clean
 .PHONY: vet
 vet: ## go vet, also with the failpoints built in
 	$(GO) vet ./...
-	$(GO) vet -tags failpoint ./internal/failpoint/
+	$(GO) vet -tags failpoint ./internal/failpoint/ ./snapshot/
 
 .PHONY: staticcheck
 staticcheck: ## staticcheck over everything
@@ -85,6 +85,10 @@ test/peers/bin/everything-server: peers.mod peers.sum
 conformance: peers ## the official MCP conformance suite through three nodes, also with kills; needs npm
 	$(GO) test -count=1 -timeout 20m -run 'Conformance|Clients' ./test/e2e
 
+.PHONY: s3
+s3: ## object storage against a real S3 server, which is built from s3.mod the first time
+	$(GO) test -count=1 -timeout 15m ./test/s3
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=60s each
 	test/fuzz.sh $(or $(FUZZTIME),60s)
@@ -101,7 +105,7 @@ bench-front: build ## the MCP front against nginx and ToolHive vMCP, one JSON li
 
 .PHONY: golden
 golden: ## rewrite golden files; read the diff before you commit it
-	$(GO) test ./fsm ./cmd/mcpraft/config ./raftnode/logstore -rewrite
+	$(GO) test ./fsm ./cmd/mcpraft/config ./raftnode/logstore ./internal/seal ./wal ./snapshot -rewrite
 	$(GO) test ./fsm/record -rewrite
 
 .PHONY: clean

@@ -23,6 +23,7 @@ var front = []benchmark{
 // A path is a way from the load to the native upstream.
 type path struct {
 	name  string
+	nodes int // of ours; 0 for a peer
 	start func(ctx context.Context, o options, upstream string) (*way, error)
 }
 
@@ -34,13 +35,13 @@ type way struct {
 }
 
 var (
-	direct      = path{"direct", startDirect}
-	nginxOne    = path{"nginx-1", func(ctx context.Context, o options, up string) (*way, error) { return startNginx(ctx, o, up, "1") }}
-	nginxAuto   = path{"nginx-auto", func(ctx context.Context, o options, up string) (*way, error) { return startNginx(ctx, o, up, "auto") }}
-	vmcp        = path{"vmcp", startVMCP}
-	throughOne  = path{"ours-1", func(ctx context.Context, o options, up string) (*way, error) { return startFront(ctx, o, up, 1) }}
+	direct      = path{"direct", 0, startDirect}
+	nginxOne    = path{"nginx-1", 0, func(ctx context.Context, o options, up string) (*way, error) { return startNginx(ctx, o, up, "1") }}
+	nginxAuto   = path{"nginx-auto", 0, func(ctx context.Context, o options, up string) (*way, error) { return startNginx(ctx, o, up, "auto") }}
+	vmcp        = path{"vmcp", 0, startVMCP}
+	throughOne  = path{"ours-1", 1, func(ctx context.Context, o options, up string) (*way, error) { return startFront(ctx, o, up, 1) }}
 	throughMany = func(n int) path {
-		return path{fmt.Sprintf("ours-%d", n), func(ctx context.Context, o options, up string) (*way, error) { return startFront(ctx, o, up, n) }}
+		return path{fmt.Sprintf("ours-%d", n), n, func(ctx context.Context, o options, up string) (*way, error) { return startFront(ctx, o, up, n) }}
 	}
 )
 
@@ -98,7 +99,7 @@ func compareFront(ctx context.Context, o options, bench string, conns int, sse b
 			Ours:  median(ours, rates), Theirs: median(theirs, rates), Unit: "calls/s",
 			P50: median(ours, p50s), P99: median(ours, p99s), TheirsP99: median(theirs, p99s),
 			CPU: median(ours, nodesCPU), TheirsCPU: median(theirs, nodesCPU), LoadCPU: median(ours, loadCPU),
-			Conns: conns, Nodes: len(strings.Split(us.name, "")),
+			Conns: conns, Nodes: us.nodes,
 			Conditions: fmt.Sprintf("%s against %s; session and JWT on ours; native upstream; medians of %d rounds of %v; %s", us.name, p.name, o.rounds, o.duration, machine()),
 		}.print()
 	}
@@ -340,7 +341,7 @@ func (c *cluster) startNodes(ctx context.Context, o options, upstream string, n 
 			return nil, err
 		}
 		node := fmt.Sprintf("n%d", i+1)
-		if err := command("cluster", "cert", "issue", node, "--cluster", "bench", "--dir", c.dir, "--host", "127.0.0.1"); err != nil {
+		if err := command("cluster", "cert", "issue", node, "--dir", c.dir, "--host", "127.0.0.1"); err != nil {
 			return nil, err
 		}
 		c.addrs, admins, peersOf = append(c.addrs, mcp), append(admins, adminAddr), append(peersOf, peer)

@@ -99,7 +99,8 @@ func runFrontLoad(ctx context.Context, args []string) error {
 type frontCaller struct {
 	nc      net.Conn
 	r       *bufio.Reader
-	head    string // of each request, up to the session
+	heads   []string // of a request, up to the session; one for each principal that the caller is
+	head    string   // the one in use
 	session string
 	tool    string
 	n       int
@@ -112,14 +113,11 @@ func (l frontLoad) caller(addr string, i int) (*frontCaller, error) {
 		return nil, err
 	}
 	c := &frontCaller{nc: nc, r: bufio.NewReaderSize(nc, 8192), tool: l.tool, n: i * 1_000_000}
-	c.head = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n", l.path, addr)
-	token := l.token
-	if key, ok := strings.CutPrefix(token, signing); ok {
-		token = signed(key, fmt.Sprintf("user-%d", i%256))
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n", l.path, addr)
+	for _, token := range l.tokens(i) {
+		c.heads = append(c.heads, head+token)
 	}
-	if token != "" {
-		c.head += "Authorization: Bearer " + token + "\r\n"
-	}
+	c.head = c.heads[0]
 	if err := c.initialize(); err != nil {
 		nc.Close()
 		return nil, err
@@ -127,9 +125,28 @@ func (l frontLoad) caller(addr string, i int) (*frontCaller, error) {
 	return c, nil
 }
 
+// principals is how many there are in all; each caller is some of them.
+const principals = 256
+
+// tokens are the headers by which caller i says who it is.
+func (l frontLoad) tokens(i int) []string {
+	key, ok := strings.CutPrefix(l.token, signing)
+	if !ok && l.token == "" {
+		return []string{""}
+	}
+	if !ok {
+		return []string{"Authorization: Bearer " + l.token + "\r\n"}
+	}
+	var list []string
+	for p := i % principals; p < principals; p += l.conns {
+		list = append(list, "Authorization: Bearer "+signed(key, fmt.Sprintf("user-%d", p))+"\r\n")
+	}
+	return list
+}
+
 func (c *frontCaller) step(op string) error {
 	if op == "initialize" {
-		c.session = ""
+		c.session, c.head = "", c.heads[c.n%len(c.heads)]
 		return c.initialize()
 	}
 	c.n++
