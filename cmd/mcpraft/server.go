@@ -118,7 +118,7 @@ func serverConfig(loaded *config.Loaded, log *slog.Logger) (_ server.Config, err
 		AdminTLS: adminTLS,
 		MCPTLS:   mcpTLS,
 		Auth:     options,
-		Gateway:  c.Gateway(),
+		Gateway:  gatewayConfig(c),
 		Seed:     new(c.Sessions.Settings()),
 		Drain:    c.Shutdown.Drain.Std(),
 		Logger:   log,
@@ -153,6 +153,17 @@ func nodeConfig(c *config.Config, credentials *peer.Credentials) raftnode.Config
 		ScrubBytesPerSecond: c.Storage.Scrub.Bytes(),
 		SnapshotEntries:     uint64(c.Storage.SnapshotEntries),
 		TrailingLogs:        uint64(c.Storage.TrailingLogs),
+	}
+}
+
+func gatewayConfig(c *config.Config) server.Gateway {
+	return server.Gateway{
+		Origins:             c.MCP.AllowedOrigins,
+		Requests:            c.MCP.MaxRequests,
+		StreamsPerPrincipal: c.MCP.StreamsPerPrincipal,
+		RequestTimeout:      c.MCP.RequestTimeout.Std(),
+		AllowPrivate:        c.Upstreams.AllowPrivate,
+		Secrets:             c.UpstreamSecrets(),
 	}
 }
 

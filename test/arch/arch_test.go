@@ -58,11 +58,10 @@ var floors = map[string]int{
 	"server/admin": 6,
 	"server/front": 6,
 
-	"server": 7,
+	"cmd/mcpraft/config": 7,
+	"server":             7,
 
-	"cmd/mcpraft/config": 8,
-
-	"cmd/mcpraft": 9,
+	"cmd/mcpraft": 8,
 }
 
 // homes names the packages that may import a large dependency, by prefix of the
