@@ -70,12 +70,13 @@ func (t target) explain(err error) error {
 		return err
 	}
 	revision := e.Details["revision"]
+	nobody := e.Kind == fault.Unreachable && e.Details["code"] == "" // else a node answered, of an upstream
 	switch {
 	case revision != "" && (e.Kind == fault.Conflict || e.Kind == fault.Precondition):
 		e.Hint = "to change it as it is now, add --if-revision " + revision
-	case e.Kind == fault.Unreachable && slices.Equal(t.Addresses, []string{defaultAddr}):
+	case nobody && slices.Equal(t.Addresses, []string{defaultAddr}):
 		e.Hint = "mcpraft dev starts a cluster on this machine; --addr, MCPRAFT_ADDR or a context names another"
-	case e.Kind == fault.Unreachable && t.Context == devContext:
+	case nobody && t.Context == devContext:
 		e.Hint = "mcpraft dev starts the cluster of context \"dev\" again; mcpraft context use chooses another"
 	case e.Kind == fault.Unauthenticated && t.Token == "":
 		e.Hint = "there is no token for " + t.Addresses[0] + ": set MCPRAFT_TOKEN or save a context (mcpraft context add)"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,5 +66,18 @@ func TestAgesAreShort(t *testing.T) {
 	}
 	if got := ago(0); got != "" {
 		t.Errorf("ago of nothing = %q", got)
+	}
+}
+
+// A node that says so of an upstream was reached.
+func TestHintToStartAClusterIsForNodesOnly(t *testing.T) {
+	local := target{Addresses: []string{defaultAddr}}
+	nobody := fault.New(fault.Unreachable, "no node answers")
+	if err := fault.As(local.explain(nobody)); !strings.Contains(err.Hint, "mcpraft dev") {
+		t.Errorf("when no node answers the hint is %q", err.Hint)
+	}
+	upstream := fault.New(fault.Unreachable, "upstream \"x\" cannot be reached").WithDetail("code", "-32603")
+	if err := fault.As(local.explain(upstream)); err.Hint != "" {
+		t.Errorf("when an upstream cannot be reached the hint is %q", err.Hint)
 	}
 }
