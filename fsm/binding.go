@@ -24,15 +24,9 @@ func (c *BindSession) validate() error {
 }
 
 func (c *BindSession) apply(t *tx) Outcome {
-	s := t.session(c.ID)
-	if s == nil {
-		return reject(fault.NotFound, "the session does not exist")
-	}
-	if o, ok := match(true, "the session", s.Revision, c.IfRevision); !ok {
+	s, o, ok := t.liveSession(c.ID, c.IfRevision)
+	if !ok {
 		return o
-	}
-	if !s.State.Live() {
-		return rejectAt(s.Revision, fault.Conflict, "the session is dead")
 	}
 	bound := *s
 	if c.Remove {

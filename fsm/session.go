@@ -42,6 +42,22 @@ func (t *tx) session(id string) *record.Session {
 	return sessions.get(t, tableSession.textKey(t.scope, id))
 }
 
+// liveSession is the session that a command changes, at the revision that it
+// names (0: any), or the rejection.
+func (t *tx) liveSession(id string, ifRevision uint64) (*record.Session, Outcome, bool) {
+	s := t.session(id)
+	if s == nil {
+		return nil, reject(fault.NotFound, "the session does not exist"), false
+	}
+	if o, ok := match(true, "the session", s.Revision, ifRevision); !ok {
+		return nil, o, false
+	}
+	if !s.State.Live() {
+		return nil, rejectAt(s.Revision, fault.Conflict, "the session is dead"), false
+	}
+	return s, Outcome{}, true
+}
+
 // sessionSettings are read for every new session, so the last ones that were
 // decoded are kept; values are never changed in place.
 func (t *tx) sessionSettings() record.SessionSettings {
@@ -354,15 +370,9 @@ func (c *UpdateSession) validate() error {
 }
 
 func (c *UpdateSession) apply(t *tx) Outcome {
-	s := t.session(c.ID)
-	if s == nil {
-		return reject(fault.NotFound, "the session does not exist")
-	}
-	if o, ok := match(true, "the session", s.Revision, c.IfRevision); !ok {
+	s, o, ok := t.liveSession(c.ID, c.IfRevision)
+	if !ok {
 		return o
-	}
-	if !s.State.Live() {
-		return rejectAt(s.Revision, fault.Conflict, "the session is dead")
 	}
 	updated := *s
 	if c.OwnerNode != nil {
