@@ -123,6 +123,8 @@ func drawCommand(rt *rapid.T) Command {
 		return &PutUpstream{Upstream: record.Upstream{Alias: key(), Transport: "stdio", Command: key()}, IfRevision: revision() / 5}
 	case kindRemoveUpstream:
 		return &RemoveUpstream{Alias: key(), IfRevision: revision() / 5}
+	case kindActivateSessions:
+		return &ActivateSessions{IDs: []string{key(), key()}}
 	case kindBindSession:
 		return &BindSession{ID: key(), Binding: record.Binding{Alias: key(), Session: []byte(key())}, Remove: number("remove", 2) == 0}
 	case kindPutCalls:

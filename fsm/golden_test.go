@@ -64,6 +64,7 @@ func goldenCommands() []Command {
 		}},
 		&RevokeToken{Name: "ci", IfRevision: 5},
 		&PutKeyRing{Ring: record.KeyRing{Sealed: []byte("sealed keys")}},
+		&ActivateSessions{IDs: []string{testSession(1, p).ID, "session-0"}},
 	}
 }
 

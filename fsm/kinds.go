@@ -39,6 +39,7 @@ const (
 	kindPutToken           kind = 26
 	kindRevokeToken        kind = 27
 	kindPutKeyRing         kind = 28
+	kindActivateSessions   kind = 29
 )
 
 // A row is what the log needs to know of a command beside its methods.
@@ -79,6 +80,7 @@ var kinds = [...]row{
 	kindPutToken:           {"PutToken", func() Command { return new(PutToken) }, false, false},
 	kindRevokeToken:        {"RevokeToken", func() Command { return new(RevokeToken) }, false, false},
 	kindPutKeyRing:         {"PutKeyRing", func() Command { return new(PutKeyRing) }, true, false},
+	kindActivateSessions:   {"ActivateSessions", func() Command { return new(ActivateSessions) }, false, false},
 }
 
 // known reports whether k is a command of this binary.

@@ -231,6 +231,36 @@ func (*MoveSession) rejections() []rejection {
 	}
 }
 
+// ActivateSessions makes sessions active that are used: those that nobody has used
+// before, and those that were suspended for idleness. Others are skipped: active
+// ones, those that an administrator suspended, those that have ended. It answers
+// Counts.
+type ActivateSessions struct {
+	IDs []string `cbor:"1,keyasint"`
+}
+
+func (*ActivateSessions) kind() kind { return kindActivateSessions }
+
+func (c *ActivateSessions) validate() error { return validItems(len(c.IDs)) }
+
+func (c *ActivateSessions) apply(t *tx) Outcome {
+	var n Counts
+	for _, id := range c.IDs {
+		s := t.session(id)
+		if s == nil || s.ByAdmin || !s.State.CanMove(record.Active) {
+			n.Skipped++
+			continue
+		}
+		active := *s
+		active.State, active.Reason, active.LastActive, active.Revision = record.Active, "", t.now, t.revision
+		sessions.put(t, s, &active)
+		n.Changed++
+	}
+	return acceptCounts(t, n)
+}
+
+func (*ActivateSessions) rejections() []rejection { return nil }
+
 // A Touch is the newest activity of a session that a node knows of.
 type Touch struct {
 	_          struct{} `cbor:",toarray"`
