@@ -93,7 +93,7 @@ func (v *View) count(key []byte) (uint64, error) {
 }
 
 // WhereIs is the registry entry of that type and key; a live session is an
-// entry of TypeSession.
+// entry of TypeSession. Its Metadata may be shared: the caller does not change it.
 func (v *View) WhereIs(scope record.Scope, typ record.EntryType, key string) (record.Entry, error) {
 	if typ == record.TypeSession {
 		s, err := v.Session(scope, key)
@@ -104,7 +104,15 @@ func (v *View) WhereIs(scope record.Scope, typ record.EntryType, key string) (re
 			return record.Entry{}, err
 		}
 	}
-	return viewRecord[record.Entry](v, entryName{typ, key}, entryKey(scope, typ, key))
+	name := foundName{scope, typ, key}
+	if e, ok := v.found.get(name); ok {
+		return e, nil
+	}
+	e, err := viewRecord[record.Entry](v, entryName{typ, key}, entryKey(scope, typ, key))
+	if err == nil {
+		v.found.put(name, e)
+	}
+	return e, err
 }
 
 // sessionEntry is how a live session appears in the registry.

@@ -95,3 +95,59 @@ func TestViewsOfOneStateShareASnapshot(t *testing.T) {
 	accepted(t, m, &DigestCheck{})
 	open(0) // nobody reads: Pebble keeps nothing for a view
 }
+
+func TestViewsOfOneStateShareWhatTheyFind(t *testing.T) {
+	m := newTest(t)
+	revision := accepted(t, m, &RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: "k", Location: "here"}})[0].Revision
+	where := func(v *View) string {
+		e, err := v.WhereIs(0, record.TypeTool, "k")
+		if err != nil {
+			t.Error(err)
+		}
+		return e.Location
+	}
+	open := func() *View {
+		v, err := m.View()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(v.Close)
+		return v
+	}
+	first, second := open(), open()
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			v, err := m.View()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer v.Close()
+			where(v)
+		})
+	}
+	readers.Wait()
+	if _, err := second.WhereIs(1, record.TypeTool, "k"); fault.Of(err) != fault.NotFound {
+		t.Errorf("the entry of another scope: %v", err)
+	}
+	if n := len(first.found.entries); first.moment != second.moment || n != 1 {
+		t.Errorf("two views of one state hold %d found entries, same moment %v", n, first.moment == second.moment)
+	}
+	accepted(t, m, &RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: "k", Location: "there"}, IfRevision: revision})
+	if old, now := where(first), where(open()); old != "here" || now != "there" {
+		t.Errorf("the old view says %q, the new one %q", old, now)
+	}
+}
+
+func TestFoundEntriesAreBounded(t *testing.T) {
+	var f found
+	big := record.Entry{Location: string(make([]byte, maxFoundBytes/4))}
+	for i := range 8 {
+		f.put(foundName{key: fmt.Sprint(i)}, big)
+		f.put(foundName{key: "0"}, big) // again: costs nothing
+	}
+	if len(f.entries) != 3 || f.bytes > maxFoundBytes {
+		t.Errorf("%d entries of %d bytes are kept, the limit is %d bytes", len(f.entries), f.bytes, maxFoundBytes)
+	}
+}

@@ -14,14 +14,14 @@ type Metrics struct {
 	log  *logstore.Metrics
 	peer *peer.Metrics
 
-	applied     prometheus.Counter     // entries
-	envelope    prometheus.Histogram   // commands
-	commit      prometheus.Histogram   // seconds
-	elections   prometheus.Counter     // terms led
-	installs    prometheus.Counter     // snapshots received
-	heals       prometheus.Counter     // restarts of raft
-	snapshots   prometheus.Counter     // driven
-	reads       *prometheus.CounterVec // mode
+	applied     prometheus.Counter          // entries
+	envelope    prometheus.Histogram        // commands
+	commit      prometheus.Histogram        // seconds
+	elections   prometheus.Counter          // terms led
+	installs    prometheus.Counter          // snapshots received
+	heals       prometheus.Counter          // restarts of raft
+	snapshots   prometheus.Counter          // driven
+	reads       [Any + 1]prometheus.Counter // by ReadMode
 	loggedReads prometheus.Counter
 	staleness   prometheus.Gauge
 	refusals    *prometheus.CounterVec // kind
@@ -57,7 +57,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		installs:    counter("snapshots_installed_total", "Snapshots of the leader that replaced the state of this node."),
 		heals:       counter("restarts_total", "Restarts of raft in this process, to drop a log that a snapshot has replaced."),
 		snapshots:   counter("snapshots_total", "Times that the state was made durable and the log cut behind it."),
-		reads:       prometheus.NewCounterVec(prometheus.CounterOpts(opts("reads_total", "Views of the replica that were given out, by consistency.")), []string{"mode"}),
 		loggedReads: counter("logged_reads_total", "Linearizable reads that had to be confirmed through the log."),
 		staleness:   gauge("staleness_seconds", "How old this replica is at most."),
 		refusals:    prometheus.NewCounterVec(prometheus.CounterOpts(opts("refused_total", "Commands that were not taken or whose outcome is unknown, by kind of error.")), []string{"kind"}),
@@ -65,8 +64,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		alarms:      prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("alarm", "1 while the alarm is raised.")), []string{"name"}),
 		scrubs:      counter("scrubs_total", "Complete passes over the stored state that found it equal to its digest."),
 	}
+	reads := prometheus.NewCounterVec(prometheus.CounterOpts(opts("reads_total", "Views of the replica that were given out, by consistency.")), []string{"mode"})
+	for mode := Linearizable; mode <= Any; mode++ {
+		m.reads[mode] = reads.WithLabelValues(mode.String())
+	}
 	if r != nil {
-		r.MustRegister(m.applied, m.envelope, m.commit, m.elections, m.installs, m.heals, m.snapshots, m.reads, m.loggedReads,
+		r.MustRegister(m.applied, m.envelope, m.commit, m.elections, m.installs, m.heals, m.snapshots, reads, m.loggedReads,
 			m.staleness, m.refusals, m.diskFree, m.alarms, m.scrubs)
 	}
 	return m

@@ -60,7 +60,7 @@ func (n *Node) Read(ctx context.Context, o ReadOptions) (*fsm.View, ReadInfo, er
 		return nil, ReadInfo{}, fault.New(fault.Stale, "the view is at index %d, not yet at %d", meta.Index, index)
 	}
 	info.Index, info.Timeline = meta.Index, meta.Timeline
-	n.metrics.reads.WithLabelValues(o.Mode.String()).Inc()
+	n.metrics.reads[o.Mode].Inc()
 	return view, info, nil
 }
 

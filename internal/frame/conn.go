@@ -50,6 +50,10 @@ type Options struct {
 	// 256 KiB. 0 means 10 s.
 	WriteTimeout time.Duration
 
+	// CallTimeout ends the context of a handler that takes longer than this. 0
+	// means never.
+	CallTimeout time.Duration
+
 	// Panicked is told the operation, value and stack of a handler that panicked;
 	// the caller gets ErrHandler and the connection goes on. nil lets the panic
 	// end the process.

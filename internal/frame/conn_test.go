@@ -778,3 +778,27 @@ func TestCallsAcrossManyGoroutinesGetTheirOwnAnswers(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+func TestCallTimeoutEndsTheContextAndTheHandlerAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		patient := HandlerFunc(func(ctx context.Context, _ uint16, _ []byte) (uint8, []byte) {
+			<-ctx.Done()
+			return 7, []byte(ctx.Err().Error())
+		})
+		l := connect(t, Options{}, Options{Handler: patient, MaxConcurrent: 1, CallTimeout: time.Second})
+		began := time.Now()
+		var calls sync.WaitGroup
+		for range 2 { // the second is out of time before its turn
+			calls.Go(func() {
+				status, answer, err := l.near.Call(t.Context(), 1, nil)
+				if status != 7 || string(answer) != context.DeadlineExceeded.Error() || err != nil {
+					t.Errorf("call = %d %q, %v", status, answer, err)
+				}
+			})
+		}
+		calls.Wait()
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("answered after %v, want 1s", d)
+		}
+	})
+}

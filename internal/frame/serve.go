@@ -107,7 +107,11 @@ func (c *Conn) admit(size int) reason {
 // begin hands an admitted call to a worker. It reports false if its id is
 // running already.
 func (c *Conn) begin(ctx context.Context, r *request) bool {
-	r.ctx, r.cancel = context.WithCancel(ctx)
+	if c.o.CallTimeout > 0 {
+		r.ctx, r.cancel = context.WithTimeout(ctx, c.o.CallTimeout)
+	} else {
+		r.ctx, r.cancel = context.WithCancel(ctx)
+	}
 	s := &c.requests
 	s.mu.Lock()
 	if _, ok := s.running[r.id]; ok {
@@ -168,7 +172,7 @@ func (c *Conn) retire() bool {
 func (c *Conn) serve(r *request) {
 	answer := header{id: r.id, op: r.op, flags: flagAnswer}
 	var body []byte
-	if r.ctx.Err() == nil {
+	if r.ctx.Err() != context.Canceled { // one that is out of time says so itself
 		answer, body = c.handle(r, answer)
 	}
 	s := &c.requests

@@ -152,13 +152,21 @@ func (a *args) json(v any) {
 		a.fail(err)
 		return
 	}
-	media, _, err := mime.ParseMediaType(a.r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" {
-		a.fail(fault.New(fault.UnsupportedFormat, "the body has Content-Type %q, this route takes application/json", a.r.Header.Get("Content-Type")).
+	if content := a.r.Header.Get("Content-Type"); !isJSON(content) {
+		a.fail(fault.New(fault.UnsupportedFormat, "the body has Content-Type %q, this route takes application/json", content).
 			WithHint("send Content-Type: application/json"))
 		return
 	}
 	a.fail(decodeJSON(data, v))
+}
+
+func isJSON(contentType string) bool {
+	const want = "application/json"
+	if contentType == want {
+		return true // as almost always
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == want
 }
 
 // decodeJSON reads a body strictly; what it refuses says what is wrong and where.
@@ -184,14 +192,13 @@ func (a *args) readBody() ([]byte, error) {
 	if a.r.ContentLength > adminapi.MaxBodyBytes {
 		return nil, tooLarge()
 	}
-	body := http.MaxBytesReader(a.w, a.r.Body, adminapi.MaxBodyBytes)
 	var data []byte
 	var err error
 	if n := a.r.ContentLength; n > 0 {
 		data = make([]byte, n)
-		_, err = io.ReadFull(body, data)
+		_, err = io.ReadFull(a.r.Body, data) // it has no more
 	} else {
-		data, err = io.ReadAll(body)
+		data, err = io.ReadAll(http.MaxBytesReader(a.w, a.r.Body, adminapi.MaxBodyBytes))
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge()

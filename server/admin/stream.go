@@ -60,6 +60,7 @@ func (s *stream) serve(nc net.Conn, buffered *bufio.ReadWriter) {
 		Handler:     s,
 		MaxBody:     adminapi.StreamMaxBody,
 		MaxInFlight: adminapi.StreamInFlight,
+		CallTimeout: operationTimeout,
 		Panicked: func(op uint16, value any, stack []byte) {
 			s.api.panicked(adminapi.Op(op).String(), "", value, stack)
 		},
@@ -90,8 +91,6 @@ func (s *stream) ServeFrame(ctx context.Context, op uint16, body []byte) (uint8,
 			WithHint("docs/format/stream.md lists the operations; this node may be older than the client"), id)
 	}
 	rt := a.byOp[op]
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
 	began := time.Now()
 	answer, err := rt.frame(a, ctx, &call{op: rt.op, caller: s.caller, requestID: id}, body)
 	a.metrics.observe(rt.op, began, err)
