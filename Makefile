@@ -65,9 +65,12 @@ sim: ## whole clusters in virtual time: SEEDS=2000 rounds, one process each
 sim-short: ## the simulation as CI runs it
 	SIM_SEEDS=$(or $(SEEDS),200) $(GO) test -count=1 -timeout 20m ./test/sim
 
+# Tests of test/e2e that need what `make peers` installs.
+WITH_PEERS := Conformance|Clients|SDKClient|Official|Readme
+
 .PHONY: e2e
 e2e: ## real processes on loopback, killed for real
-	$(GO) test -count=1 -timeout 15m -skip 'Conformance|Clients' ./test/e2e
+	$(GO) test -count=1 -timeout 15m -skip '$(WITH_PEERS)' ./test/e2e
 
 .PHONY: peers
 peers: test/peers/node_modules/.package-lock.json test/peers/bin/everything-server ## install what the tests run against: official clients, servers, the conformance suite; needs npm
@@ -82,8 +85,8 @@ test/peers/bin/everything-server: peers.mod peers.sum
 	@touch $@
 
 .PHONY: conformance
-conformance: peers ## the official MCP conformance suite through three nodes, also with kills; needs npm
-	$(GO) test -count=1 -timeout 20m -run 'Conformance|Clients' ./test/e2e
+conformance: peers ## the official MCP conformance suite, clients and servers through three nodes, also with kills; needs npm
+	$(GO) test -count=1 -timeout 20m -run '$(WITH_PEERS)' ./test/e2e
 
 .PHONY: s3
 s3: ## object storage against a real S3 server, which is built from s3.mod the first time

@@ -127,7 +127,7 @@ func (f *found) put(name foundName, e record.Entry) {
 func entrySize(e *record.Entry) int {
 	const fixed = 512 // the structs, and a map of few pairs
 	size := fixed + len(e.Key) + len(e.OwnerNode) + len(e.Location) + len(e.Principal.Issuer) + len(e.Principal.Subject)
-	for k, v := range e.Metadata {
+	for k, v := range e.Metadata { // order: a sum has none
 		size += 64 + len(k) + len(v)
 	}
 	return size

@@ -23,6 +23,10 @@ func (m *Machine) Snapshot() (*Snapshot, error) {
 	return &Snapshot{view: v}, nil
 }
 
+// SnapshotOf makes a Snapshot of what v shows, and takes v over: closing the
+// Snapshot closes it.
+func SnapshotOf(v *View) *Snapshot { return &Snapshot{view: v} }
+
 // Meta is where the state of s stands.
 func (s *Snapshot) Meta() Meta { return s.view.Meta() }
 

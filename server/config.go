@@ -10,6 +10,7 @@ import (
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/raftnode"
+	"github.com/mcpraft/mcpraft/server/archive"
 	"github.com/mcpraft/mcpraft/server/auth"
 )
 
@@ -29,6 +30,7 @@ type Config struct {
 
 	Auth        auth.Options            // who may call, and the root keys of the cluster
 	Gateway     Gateway                 // the message plane
+	Backup      archive.Options         // where backups go; zero: nowhere
 	Seed        *record.SessionSettings // first session settings of a cluster that this node forms; nil: the defaults
 	Drain       time.Duration           // how long a stop waits for what was taken; 0 means DefaultDrain
 	MemoryLimit int64                   // bytes that the Go runtime aims to stay below; 0: GOMEMLIMIT, else a share of the machine; below 0: leave it alone

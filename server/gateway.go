@@ -7,18 +7,12 @@ import (
 	"net"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/server/front"
 	"github.com/mcpraft/mcpraft/server/router"
 	"github.com/mcpraft/mcpraft/server/session"
 	"github.com/mcpraft/mcpraft/server/upstream"
 )
-
-// messageBudget bounds the bytes of all messages that a node holds at once,
-// those of clients and those of upstreams.
-const messageBudget = 512 << 20
 
 // Gateway is what a node's configuration says of the message plane. The zero
 // value is that of a node that was told nothing.
@@ -58,7 +52,7 @@ func (s *Server) buildGateway(self record.Principal) error {
 	if err != nil {
 		return err
 	}
-	budget := semaphore.NewWeighted(messageBudget)
+	budget := newMessageBudget(s.registry)
 	recipes := newRecipes(s.node)
 	s.node.Watch(recipes.changed)
 	s.sessions = session.New(session.Config{
@@ -67,6 +61,7 @@ func (s *Server) buildGateway(self record.Principal) error {
 		Actor:    self,
 		Keys:     s.auth.Keys(),
 		Sealer:   s.auth.Keys(),
+		Ended:    func(r *record.Session) { s.upstreams.Release(r.ID) },
 		Activity: s.activity,
 		Metrics:  s.sessionMetrics,
 		Logger:   s.log,
@@ -82,6 +77,11 @@ func (s *Server) buildGateway(self record.Principal) error {
 		Metrics:      upstream.NewMetrics(s.registry),
 		Logger:       s.log,
 	})
+	s.registry.MustRegister(s.upstreams.Collector())
+	expiry := session.NewExpiry(session.ExpiryConfig{
+		Replica: s.node, Actor: self, Metrics: s.sessionMetrics, Sealer: s.auth.Keys(), LetGo: s.letGo,
+	})
+	s.node.Duty("session expiry", expiry.Run)
 	s.router = router.New(router.Config{
 		Sessions:  router.FromSessions(s.sessions),
 		Upstreams: s.upstreams,
@@ -101,7 +101,26 @@ func (s *Server) buildGateway(self record.Principal) error {
 		Registerer:          s.registry,
 		Logger:              s.log,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	s.auth.Watch(s.front.Recheck)
+	return nil
+}
+
+// letGo ends what a session that has ended held at upstreams; the leader does that
+// for all nodes.
+func (s *Server) letGo(ctx context.Context, l *session.Live) {
+	held, err := l.Bindings()
+	if err != nil {
+		s.log.Warn("what an ended session held at upstreams is not known, and is left to them", "err", err)
+		return
+	}
+	for i := range held {
+		s.upstreams.Close(ctx, held[i].Alias, upstream.Caller{
+			Principal: l.Record.Principal, Session: l.Record.ID, Binding: &held[i],
+		})
+	}
 }
 
 // reboundLimit is how long a call waits until the session's record has the new

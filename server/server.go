@@ -109,8 +109,6 @@ func (s *Server) build() (err error) {
 	self := record.Principal{Issuer: "node", Subject: s.c.Node.Node}
 	s.sessionMetrics = session.NewMetrics(s.registry)
 	s.activity = session.NewActivity(session.ActivityConfig{Proposer: s.node, Actor: self, Logger: s.log})
-	expiry := session.NewExpiry(session.ExpiryConfig{Replica: s.node, Actor: self, Metrics: s.sessionMetrics})
-	s.node.Duty("session expiry", expiry.Run)
 	if s.c.Seed != nil {
 		sow := &seed{node: s.node, actor: self, name: s.c.Node.Node, process: s.node.Status().Process, settings: *s.c.Seed}
 		s.node.Duty("seed", sow.run)
@@ -129,6 +127,7 @@ func (s *Server) build() (err error) {
 		Workers:       s.workers,
 		Authenticator: s.auth.Admin(),
 		Credentials:   s.auth,
+		Backups:       s.backups(self),
 		Registerer:    s.registry,
 		Gatherer:      s.registry,
 		Logger:        s.log,

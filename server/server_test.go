@@ -249,7 +249,7 @@ func TestMetricsNeedTheTokenAndNameTheNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"mcpraft_raft_is_leader 1", "mcpraft_ready 1", `mcpraft_build_info{go="go`, "mcpraft_admin_requests_total", "go_goroutines", "process_cpu_seconds_total", "mcpraft_pebble_l0_files"} {
+	for _, want := range []string{"mcpraft_raft_is_leader 1", "mcpraft_ready 1", `mcpraft_build_info{go="go`, "mcpraft_admin_requests_total", "go_goroutines", "process_cpu_seconds_total", "mcpraft_pebble_l0_files", "mcpraft_message_bytes 0", "mcpraft_message_bytes_limit 5.36870912e+08"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("/metrics has no %s", want)
 		}

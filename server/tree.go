@@ -40,6 +40,7 @@ func (s *Server) supervision() *supervise.Supervisor {
 	transport := one("transport")
 	transport.Add("admin", s.admin.serve, supervise.Permanent)
 	transport.Add("mcp", s.mcp.serve, supervise.Permanent)
+	transport.Add("revocations", s.front.Run, supervise.Permanent)
 
 	root := one("mcpraft")
 	root.AddSupervisor(core)

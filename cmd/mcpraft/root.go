@@ -90,6 +90,7 @@ standard error. Exit codes: 0 ok, 1 failure, 2 usage or configuration,
 		newDevCommand,
 		newStatusCommand, newClusterCommand, newRegistryCommand, newSessionsCommand, newUpstreamsCommand,
 		newToolsCommand, newResourcesCommand, newPromptsCommand,
+		newSnapshotCommand, newBackupCommand,
 		newWorkersCommand, newContextCommand, newTokenCommand,
 		newCompletionCommand, newVersionCommand,
 	} {

@@ -113,12 +113,17 @@ func serverConfig(loaded *config.Loaded, log *slog.Logger) (_ server.Config, err
 	if err != nil {
 		return server.Config{}, err
 	}
+	backup, err := backupOptions(&c.Backup)
+	if err != nil {
+		return server.Config{}, err
+	}
 	result := server.Config{
 		Node:     nodeConfig(c, credentials),
 		AdminTLS: adminTLS,
 		MCPTLS:   mcpTLS,
 		Auth:     options,
 		Gateway:  gatewayConfig(c),
+		Backup:   backup,
 		Seed:     new(c.Sessions.Settings()),
 		Drain:    c.Shutdown.Drain.Std(),
 		Logger:   log,

@@ -92,7 +92,7 @@ type Session struct {
 	Protocol     string            `cbor:"8,keyasint,omitempty"` // negotiated MCP revision
 	Capabilities []byte            `cbor:"9,keyasint,omitempty"` // the client's, JSON as it came
 	Metadata     map[string]string `cbor:"10,keyasint,omitempty"`
-	OwnerNode    string            `cbor:"11,keyasint,omitempty"` // node that holds its streams
+	OwnerNode    string            `cbor:"11,keyasint,omitempty"` // node that took initialize; its calls and streams may be on any
 	Transport    string            `cbor:"12,keyasint,omitempty"` // "streamable-http", "sse", "stdio"
 	AuthMethod   string            `cbor:"13,keyasint,omitempty"` // "jwt", "token", "dev"
 	ByAdmin      bool              `cbor:"14,keyasint,omitempty"` // suspended by an administrator: activity does not lift it

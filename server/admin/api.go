@@ -95,6 +95,7 @@ type Config struct {
 	Workers       func() adminapi.Worker // the supervision tree
 	Authenticator Authenticator
 	Credentials   Credentials
+	Backups       Backups
 	Registerer    prometheus.Registerer // where the metrics of this package go
 	Gatherer      prometheus.Gatherer   // what /metrics shows
 	Logger        *slog.Logger          // nil means discard
@@ -110,7 +111,9 @@ type API struct {
 	ids     *requestid.Source
 	names   timelineNames
 	cursors cursors
-	byOp    []*route // by adminapi.Op; nil where there is none
+	byOp    []*route      // by adminapi.Op; nil where there is none
+	saves   chan struct{} // one for each snapshot that is being sent
+	works   chan struct{} // one for each job that runs
 
 	ctx     context.Context // of the streams
 	stop    context.CancelFunc
@@ -119,7 +122,7 @@ type API struct {
 
 // New makes an API. Close ends its streams.
 func New(c Config) (*API, error) {
-	if c.Replica == nil || c.Membership == nil || c.Observer == nil || c.Workers == nil || c.Authenticator == nil || c.Credentials == nil || c.Registerer == nil || c.Gatherer == nil {
+	if c.Replica == nil || c.Membership == nil || c.Observer == nil || c.Workers == nil || c.Authenticator == nil || c.Credentials == nil || c.Backups == nil || c.Registerer == nil || c.Gatherer == nil {
 		return nil, errors.New("admin: a part of Config is missing")
 	}
 	if c.Logger == nil {
@@ -133,6 +136,8 @@ func New(c Config) (*API, error) {
 		metrics: newMetrics(c.Registerer),
 		ids:     requestid.NewSource(),
 		byOp:    make([]*route, adminapi.MaxOp+1),
+		saves:   make(chan struct{}, maxSaves),
+		works:   make(chan struct{}, maxWork),
 	}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	a.mount()

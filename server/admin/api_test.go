@@ -109,7 +109,7 @@ func newFixture(t testing.TB, replica Replica) *fixture {
 	var err error
 	f.api, err = New(Config{
 		Replica: replica, Membership: f.membership, Observer: f.observer, Workers: workers,
-		Authenticator: oneToken{}, Credentials: credentials{}, Registerer: registry, Gatherer: registry,
+		Authenticator: oneToken{}, Credentials: credentials{}, Backups: newBackups(t, replica), Registerer: registry, Gatherer: registry,
 	})
 	if err != nil {
 		t.Fatal(err)

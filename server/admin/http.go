@@ -63,7 +63,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v == http.ErrAbortHandler {
+			panic(v) // an answer that had begun is cut off
+		} else if v != nil {
 			a.panicked(r.Method+" "+r.Pattern, x.requestID, v, debug.Stack())
 			a.refuse(x, r, fault.New(fault.Internal, "internal error").WithHint("the node's log has the details under this request id"))
 		}

@@ -75,6 +75,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		"Status": adminapi.Status{}, "Digest": adminapi.Digest{}, "DigestCheck": adminapi.DigestCheck{}, "Worker": adminapi.Worker{}, "Check": adminapi.Check{},
 		"Health": adminapi.Health{}, "Receipt": adminapi.Receipt{}, "Principal": adminapi.Principal{},
 		"Token": adminapi.Token{}, "TokenSpec": adminapi.TokenSpec{}, "CreatedToken": adminapi.CreatedToken{},
+		"WorkLine": adminapi.WorkLine{}, "Backup": adminapi.Backup{}, "BackupHold": adminapi.BackupHold{}, "BackupCheck": adminapi.BackupCheck{},
+		"BackupPruning": adminapi.BackupPruning{}, "BackupVerdict": adminapi.BackupVerdict{}, "BackupProbe": adminapi.BackupProbe{}, "BackupStep": adminapi.BackupStep{},
 	} {
 		want := slices.Sorted(slices.Values(jsonNames(reflect.TypeOf(v))))
 		got := slices.Sorted(maps.Keys(d.Components.Schemas[name].Properties))

@@ -198,6 +198,10 @@ func (a *API) mount() {
 	}
 	add(http.MethodGet, "/metrics", promhttp.HandlerFor(a.c.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	add(http.MethodGet, "/v1/stream", a.serve(a.stream))
+	add(http.MethodGet, adminapi.SnapshotPath, a.serve(a.snapshot))
+	for _, rt := range a.workRoutes() {
+		add(rt.method, rt.path, a.workRoute(rt.bind))
+	}
 	for path, list := range methods {
 		a.mux.Handle(path, a.serve(methodNotAllowed(list)))
 	}
@@ -220,12 +224,15 @@ func unknownRoute(_ *exchange, r *http.Request) error {
 
 // paths lists the patterns of every route, for the test of the description.
 func (a *API) paths() []string {
-	seen := map[string]bool{"GET /metrics": true, "GET /v1/stream": true}
+	seen := map[string]bool{"GET /metrics": true, "GET /v1/stream": true, "GET " + adminapi.SnapshotPath: true}
 	for _, path := range []string{adminapi.Livez, adminapi.Readyz, adminapi.Startupz} {
 		seen["GET "+path] = true
 	}
 	for _, rt := range routes() {
 		seen[rt.op.Method+" "+rt.op.Path] = true
+	}
+	for _, rt := range a.workRoutes() {
+		seen[rt.method+" "+rt.path] = true
 	}
 	return slices.Sorted(maps.Keys(seen))
 }

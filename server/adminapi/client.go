@@ -192,6 +192,11 @@ func repetitionOf(r request) repetition {
 func (c *Client) each(ctx context.Context, again repetition, try func(context.Context, target) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	return c.visit(ctx, again, try)
+}
+
+// visit is each without a time limit of its own.
+func (c *Client) visit(ctx context.Context, again repetition, try func(context.Context, target) error) error {
 	var tried []string
 	var last *fault.Error // the best answer of a node so far
 	var lost *fault.Error // not nil: a change was sent and not answered

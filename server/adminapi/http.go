@@ -172,3 +172,36 @@ func (h *httpCarrier) exchange(req *http.Request) (*http.Response, []byte, error
 	}
 	return resp, body, nil
 }
+
+// begin sends a request and returns its answer, whose body the caller reads and
+// closes, if it is a success.
+func (h *httpCarrier) begin(ctx context.Context, t target, method, path string, query url.Values, body []byte) (*http.Response, error) {
+	address := t.base() + path
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, &unsentError{err}
+	}
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	h.authorise(req.Header)
+	resp, err := h.client.Do(req)
+	if err != nil {
+		if e, ok := err.(*url.Error); ok {
+			err = e.Err // the caller names the address
+		}
+		return nil, err
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	refusal, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
+		return nil, err
+	}
+	return nil, httpError(t.addr, resp, refusal)
+}

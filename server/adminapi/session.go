@@ -21,7 +21,7 @@ type Session struct {
 	Protocol     string            `cbor:"9,keyasint,omitempty" json:"protocol,omitempty"`
 	Capabilities json.RawMessage   `cbor:"10,keyasint,omitempty" json:"capabilities,omitempty"`
 	Metadata     map[string]string `cbor:"11,keyasint,omitempty" json:"metadata,omitempty"`
-	OwnerNode    string            `cbor:"12,keyasint,omitempty" json:"owner_node,omitempty"`
+	OwnerNode    string            `cbor:"12,keyasint,omitempty" json:"owner_node,omitempty"` // that took initialize; any serves the session
 	Transport    string            `cbor:"13,keyasint,omitempty" json:"transport,omitempty"`
 	AuthMethod   string            `cbor:"14,keyasint,omitempty" json:"auth_method,omitempty"`
 	ByAdmin      bool              `cbor:"15,keyasint,omitempty" json:"by_admin,omitempty"` // suspended by an administrator

@@ -109,6 +109,7 @@ type Auth struct {
 	keys      *KeyRing
 	rotation  *Rotation
 	cache     cache
+	watchers  []func()
 	unknown   *rate.Limiter
 	metrics   *metrics
 	servers   *servers
@@ -152,11 +153,12 @@ func New(c Config) (*Auth, error) {
 			return nil, fmt.Errorf("issuer %s: %w", i.Name, err)
 		}
 		if v.remote != nil {
-			v.remote.changed, v.remote.seen = a.cache.clear, a.metrics.refreshed(i.Name)
+			v.remote.changed, v.remote.seen = a.forget, a.metrics.refreshed(i.Name)
 		}
 		a.verifiers = append(a.verifiers, v)
 	}
 	a.servers = newServers(c.Issuers, c.HTTP)
+	a.keys.loads = a.forget
 	return a, nil
 }
 
@@ -166,15 +168,28 @@ func (a *Auth) Keys() *KeyRing { return a.keys }
 // Rotation is the duty that keeps the key ring.
 func (a *Auth) Rotation() *Rotation { return a.rotation }
 
+// Watch has f called each time that something changed by which callers are known: a
+// token, a key of the cluster, a key of an issuer. Authenticate gives the new answer
+// by then. f must not block. Watch is called before changes come.
+func (a *Auth) Watch(f func()) { a.watchers = append(a.watchers, f) }
+
+// forget makes every caller be looked at anew.
+func (a *Auth) forget() {
+	a.cache.clear()
+	for _, f := range a.watchers {
+		f()
+	}
+}
+
 // Changed takes the changes of this replica (raftnode.Node.Watch). It does not
 // block.
 func (a *Auth) Changed(changes []fsm.Change) {
 	for _, c := range changes {
 		switch c.Noun {
 		case fsm.ChangedToken:
-			a.cache.clear()
+			a.forget()
 		case fsm.ChangedKeyRing, fsm.ChangedAll:
-			a.cache.clear()
+			a.forget()
 			a.keys.changed()
 			a.rotation.changed()
 		}

@@ -151,11 +151,35 @@ func TestAPITokenIsItsHolderUntilItIsRevoked(t *testing.T) {
 		}
 	}
 	f.replica.Must(t, admin, &fsm.RevokeToken{Name: "alice-laptop"})
+	told := 0
+	f.Watch(func() {
+		told++
+		_, err := f.Authenticate(t.Context(), "", text)
+		wantKind(t, err, fault.Unauthenticated)
+	})
 	f.Changed([]fsm.Change{{Noun: fsm.ChangedToken, Key: "alice-laptop"}})
 	_, err := f.Authenticate(t.Context(), "", text)
 	wantKind(t, err, fault.Unauthenticated)
+	if told != 1 {
+		t.Errorf("who watches was told %d times", told)
+	}
 	if _, err := f.Authenticate(t.Context(), "", other); err != nil {
 		t.Errorf("the token that was not revoked: %v", err)
+	}
+}
+
+func TestWhoWatchesIsToldOfOtherKeys(t *testing.T) {
+	f := newFixture(t)
+	other := f.open(t)
+	told := 0
+	other.Watch(func() { told++ })
+	for range 2 {
+		if err := other.keys.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times of one key ring", told)
 	}
 }
 

@@ -12,7 +12,8 @@
 //
 // What it found it remembers until the token expires, or until any token, key of
 // the cluster or key of an issuer changes: a revocation takes effect on a node
-// as soon as it has applied the entry. A refusal says nothing about a signature
+// as soon as it has applied the entry. Who holds streams open for callers is told
+// ([Auth.Watch]). A refusal says nothing about a signature
 // but that it does not verify; what a token claims is spoken of only once its
 // signature is known to be good. The cause goes to the log.
 //

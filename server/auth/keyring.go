@@ -45,6 +45,7 @@ type KeyRing struct {
 	wake   chan struct{}
 	loaded chan struct{} // closed after the first success
 	once   sync.Once
+	loads  func() // called when other keys are in use
 
 	problem atomic.Pointer[error] // why there is no newer ring; nil: none known
 }
@@ -64,7 +65,7 @@ func NewKeyRing(root seal.Ring, reader Reader, log *slog.Logger) *KeyRing {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &KeyRing{root: root, reader: reader, log: log, wake: make(chan struct{}, 1), loaded: make(chan struct{})}
+	return &KeyRing{root: root, reader: reader, log: log, wake: make(chan struct{}, 1), loaded: make(chan struct{}), loads: func() {}}
 }
 
 // Run follows the record until ctx ends.
@@ -126,6 +127,7 @@ func (k *KeyRing) load(ctx context.Context) error {
 	k.keys.Store(loaded)
 	k.problem.Store(nil)
 	k.once.Do(func() { close(k.loaded) })
+	k.loads()
 	k.log.Info("key ring read", "revision", stored.Revision, "key", loaded.current.ID, "keys", len(r.Keys))
 	return nil
 }

@@ -35,5 +35,5 @@
 // first Send, and stays one. A stream is kept alive by a comment every
 // exchange.KeepAlive; each event must be taken within eventTimeout, so that a
 // client that does not read is cut; nothing else limits how long it lasts but the
-// credentials and the stop of the node.
+// credentials, which may expire or be revoked (Recheck), and the stop of the node.
 package front

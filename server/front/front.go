@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcpraft/mcpraft/internal/fault"
@@ -24,6 +25,8 @@ type Front struct {
 	slots   chan struct{} // one for each POST or DELETE that runs
 	streams *streams
 	metrics *metrics
+	epoch   atomic.Uint64 // counts changes of what credentials are good
+	recheck chan struct{} // capacity 1: there was one
 }
 
 // New checks c.
@@ -39,6 +42,7 @@ func New(c Config) (*Front, error) {
 		ids:     requestid.NewSource(),
 		slots:   make(chan struct{}, c.Requests),
 		streams: newStreams(c.Streams, c.StreamsPerPrincipal),
+		recheck: make(chan struct{}, 1),
 	}
 	f.metrics = newMetrics(c.Registerer, f)
 	return f, nil
@@ -141,6 +145,7 @@ func (v *visit) authenticate() (exchange.Caller, error) {
 		return exchange.Caller{}, fault.New(fault.Unauthenticated, "the Authorization header is not one bearer token").
 			WithHint("send Authorization: Bearer TOKEN")
 	}
+	v.epoch = v.f.epoch.Load()
 	return v.f.c.Authenticator.Authenticate(v.r.Context(), "", token)
 }
 

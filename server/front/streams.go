@@ -1,6 +1,8 @@
 package front
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,6 +76,13 @@ func (s *streams) end(cause error) {
 	for v := range s.open {
 		v.cancel(cause)
 	}
+}
+
+// list is all open streams.
+func (s *streams) list() []*visit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.open))
 }
 
 func (s *streams) count() int {

@@ -27,6 +27,7 @@ type visit struct {
 	id      string // of the request
 	place   place
 	alias   string
+	epoch   uint64            // of the front, before the caller was known
 	request *exchange.Request // nil until the caller is known
 	rpc     mcp.ID            // of the message that waits for an answer; "" if none does
 	label   string            // what is counted: the method of the message, else that of HTTP
@@ -107,6 +108,9 @@ func (v *visit) openLocked() error {
 		v.expiry = time.AfterFunc(time.Until(expires), func() { v.cancel(errExpired) })
 	}
 	v.f.streams.opened(v)
+	if v.epoch != v.f.epoch.Load() {
+		v.f.wake()
+	}
 	return nil
 }
 

@@ -64,7 +64,7 @@ func (r *Router) resume(q *exchange.Request, l *session.Live, call Call, u sessi
 	path.upstream = mcp.Version(u.Protocol)
 	caller.Binding = &record.Binding{Alias: u.Alias, Protocol: u.Protocol, Session: []byte(u.Session)}
 	w := &sessionCall{r: r, q: q, live: l, caller: caller, path: path, call: call}
-	answer, err := r.upstreams.Resume(call.Context(), u.Alias, caller, u.LastEventID, call.Request(), w)
+	answer, err := r.upstreams.Resume(call.Context(), u.Alias, caller, u.LastEventID, u.Request, call.Request(), w)
 	if err != nil {
 		return nil, err
 	}
@@ -162,11 +162,12 @@ func (w *sessionCall) Ask(ctx context.Context, m *mcp.Message) (*mcp.Message, er
 
 // Progressed notes how far the upstream's stream has come, for the node that goes
 // on if this one is gone.
-func (w *sessionCall) Progressed(eventID, upstreamSession string) {
+func (w *sessionCall) Progressed(eventID, upstreamSession string, request mcp.ID) {
 	w.call.Upstream(session.Upstream{
 		Alias:       w.q.Alias,
 		Protocol:    string(w.path.upstream),
 		Session:     upstreamSession,
+		Request:     request,
 		LastEventID: eventID,
 	})
 }

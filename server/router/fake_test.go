@@ -253,7 +253,7 @@ func (f *fakeUpstreams) Notify(_ context.Context, _ string, _ upstream.Caller, m
 	return nil
 }
 
-func (f *fakeUpstreams) Resume(_ context.Context, _ string, c upstream.Caller, last string, id mcp.ID, _ upstream.Sink) (*mcp.Message, error) {
+func (f *fakeUpstreams) Resume(_ context.Context, _ string, c upstream.Caller, last string, _, id mcp.ID, _ upstream.Sink) (*mcp.Message, error) {
 	return f.resume(c, last, id)
 }
 

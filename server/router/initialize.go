@@ -22,9 +22,7 @@ func (r *Router) initialize(ctx context.Context, q *exchange.Request, m *mcp.Mes
 	}
 	caller := upstream.Caller{
 		Principal: q.Caller.Principal,
-		// The session has no id before it is committed. Afterwards its Binding
-		// leads to what was opened under this name.
-		Session: "opening " + q.ID,
+		Session:   draft.ID,
 		// To an upstream of the other era nothing is declared before a call.
 		Capabilities: declared(draft.Capabilities, eras{client: draft.Protocol, upstream: draft.Protocol}),
 		ClientInfo:   draft.ClientInfo,
@@ -60,6 +58,7 @@ func draftOf(q *exchange.Request, c *claim) (*session.Draft, *mcp.Error) {
 		return nil, invalidParams("params of initialize are too large: capabilities may have %d bytes, clientInfo %d", record.MaxCapabilities, record.MaxClientInfo)
 	}
 	return &session.Draft{
+		ID:           session.NewID(),
 		Caller:       q.Caller,
 		Protocol:     mcp.NegotiateLegacy(requested),
 		Capabilities: capabilities,

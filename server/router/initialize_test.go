@@ -23,10 +23,13 @@ func TestInitializeOpensTheUpstreamThenTheSessionThenAnswers(t *testing.T) {
 	wantResult(t, a, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"logging":{}},"serverInfo":{"name":"up","version":"7"},"instructions":"be kind"}`)
 
 	caller := w.upstreams.opens[0]
-	if string(caller.Capabilities) != `{"elicitation":{"url":{}}}` || string(caller.ClientInfo) != `{"name":"ide","version":"2"}` || caller.Modern || caller.Session == "" || caller.Version != mcp.V20251125 {
+	if string(caller.Capabilities) != `{"elicitation":{"url":{}}}` || string(caller.ClientInfo) != `{"name":"ide","version":"2"}` || caller.Modern || caller.Version != mcp.V20251125 {
 		t.Errorf("opened for %+v", caller)
 	}
 	d := w.sessions.drafts[0]
+	if d.ID == "" || caller.Session != d.ID {
+		t.Errorf("opened under the name %q for a session with the record %q", caller.Session, d.ID)
+	}
 	if d.Protocol != mcp.V20251125 || d.Endpoint != "files" || d.Caller.Principal != alice || string(d.Capabilities) != `{"elicitation":{"url":{}},"tasks":{}}` || d.RequestID != "req-1" {
 		t.Errorf("draft %+v", d)
 	}

@@ -83,7 +83,7 @@ func (r *Router) sessionCaller(alias string, l *session.Live) (upstream.Caller, 
 	}
 	return upstream.Caller{
 		Principal:    l.Record.Principal,
-		Session:      l.ID,
+		Session:      l.Record.ID,
 		Capabilities: r.declarations.of(l.Record.Capabilities, path),
 		ClientInfo:   l.Record.ClientInfo,
 		Binding:      binding,
@@ -199,7 +199,7 @@ func (r *Router) End(ctx context.Context, q *exchange.Request) error {
 }
 
 func (r *Router) letGo(ctx context.Context, l *session.Live, b *record.Binding) {
-	r.upstreams.Close(ctx, b.Alias, upstream.Caller{Principal: l.Record.Principal, Session: l.ID, Binding: b})
+	r.upstreams.Close(ctx, b.Alias, upstream.Caller{Principal: l.Record.Principal, Session: l.Record.ID, Binding: b})
 }
 
 func errNoSuchStream() *fault.Error {

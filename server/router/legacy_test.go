@@ -26,7 +26,7 @@ func TestRequestOfASessionGoesUpstreamAsItIs(t *testing.T) {
 	if string(m.Bytes()) != addCall {
 		t.Errorf("sent %s", m.Bytes())
 	}
-	if caller.Session != "s" || caller.Principal != alice || caller.Modern || caller.LogLevel != "info" ||
+	if caller.Session != "record-s" || caller.Principal != alice || caller.Modern || caller.LogLevel != "info" ||
 		string(caller.Capabilities) != `{"roots":{}}` || caller.Binding == nil || caller.Binding.Alias != "files" || caller.Version != l.Version() {
 		t.Errorf("caller %+v", caller)
 	}
@@ -191,7 +191,7 @@ func TestWhatComesBeforeTheAnswerPassesThroughTheCall(t *testing.T) {
 	w.upstreams.call = func(ctx context.Context, _ upstream.Caller, m *mcp.Message, s upstream.Sink) (*mcp.Message, error) {
 		s.Notification(parse(t, progress))
 		s.Notification(parse(t, `{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{}}`)) // not carried
-		s.Progressed("e-1", "up-1")
+		s.Progressed("e-1", "up-1", "7")
 		answer, err := s.Ask(ctx, parse(t, question))
 		if err != nil || string(answer.Result()) != `{"action":"accept"}` {
 			t.Errorf("asked: %s, %v", text(answer), err)
@@ -203,7 +203,7 @@ func TestWhatComesBeforeTheAnswerPassesThroughTheCall(t *testing.T) {
 	if got := s.stream.data(); !slices.Equal(got, []string{progress, question}) {
 		t.Errorf("stream has %q", got)
 	}
-	want := []session.Upstream{{Alias: "files", Protocol: "2025-11-25", Session: "up-1", LastEventID: "e-1"}}
+	want := []session.Upstream{{Alias: "files", Protocol: "2025-11-25", Session: "up-1", Request: "7", LastEventID: "e-1"}}
 	if got := w.sessions.calls[0].at; !slices.Equal(got, want) {
 		t.Errorf("noted %+v, want %+v", got, want)
 	}
@@ -298,7 +298,7 @@ func TestDeleteEndsTheSessionAndItsUpstreamSession(t *testing.T) {
 	if err := w.End(t.Context(), sent{session: "s", version: "2025-11-25"}.request()); err != nil {
 		t.Fatal(err)
 	}
-	if c := w.upstreams.closed; !slices.Equal(w.sessions.ended, []string{"s"}) || len(c) != 1 || c[0].Session != "s" || c[0].Binding.Alias != "files" {
+	if c := w.upstreams.closed; !slices.Equal(w.sessions.ended, []string{"s"}) || len(c) != 1 || c[0].Session != "record-s" || c[0].Binding.Alias != "files" {
 		t.Errorf("ended %q, closed %+v", w.sessions.ended, c)
 	}
 }

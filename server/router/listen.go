@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/sse"
@@ -86,18 +88,23 @@ func (f filter) missed() []*mcp.Message {
 	return slices.DeleteFunc(missed(f.URIs), func(m *mcp.Message) bool { return !f.takes(m) })
 }
 
+// beginWait is how long the acknowledgement waits for the upstream's own stream: who
+// has it may change something at once and expect to hear of it.
+const beginWait = 3 * time.Second
+
 // A subscription is one subscriptions/listen at work.
 type subscription struct {
 	id     []byte // JSON-RPC id of the request, which every message names
 	filter filter
 	stream exchange.Stream
+	once   sync.Once // guards the acknowledgement
 }
 
 // errDraining is why a subscription ends that the node has no time for any more.
 var errDraining = errors.New("the node is about to stop")
 
-// subscribe serves subscriptions/listen: it acknowledges what will be told, tells
-// it until the client is gone, and ends with a result when the node is about to
+// subscribe serves subscriptions/listen: it acknowledges what will be told, as soon
+// as the upstream tells it to us or beginWait has passed, tells it until the client is gone, and ends with a result when the node is about to
 // stop.
 func (r *Router) subscribe(ctx context.Context, q *exchange.Request, m *mcp.Message, c *claim, caller upstream.Caller, s exchange.Stream) (exchange.Answer, error) {
 	if q.JSONOnly {
@@ -113,24 +120,32 @@ func (r *Router) subscribe(ctx context.Context, q *exchange.Request, m *mcp.Mess
 	}
 	caller.Capabilities = declared(caller.Capabilities, eras{client: mcp.V20260728, upstream: p.version})
 	sub := &subscription{id: []byte(m.ID()), filter: asked.granted(mcp.Field(p.initialize, "capabilities")), stream: s}
-	if err := sub.acknowledge(); err != nil {
-		return exchange.Answer{}, err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(r.draining, func() { cancel(errDraining) })()
 	if err := r.listen(ctx, q.Alias, caller, sub); err != nil && context.Cause(ctx) != errDraining {
 		return r.notCalled(q, m, err)
 	}
+	sub.acknowledge()
 	return exchange.Answer{Message: sub.end(m)}, nil
 }
 
 // listen tells the client what the upstream tells, until ctx ends.
 func (r *Router) listen(ctx context.Context, alias string, caller upstream.Caller, sub *subscription) error {
 	if sub.filter.nothing() {
+		sub.acknowledge()
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	var late sync.WaitGroup
+	defer late.Wait()
+	defer stop()
+	late.Go(func() {
+		if pause(ctx, beginWait) == nil {
+			sub.acknowledge()
+		}
+	})
 	watch := upstream.Watch{
 		Tools: sub.filter.Tools, Prompts: sub.filter.Prompts, Resources: sub.filter.Resources, URIs: sub.filter.URIs,
 		Missed: func() {
@@ -138,6 +153,7 @@ func (r *Router) listen(ctx context.Context, alias string, caller upstream.Calle
 				sub.tell(m)
 			}
 		},
+		Begun: sub.acknowledge,
 	}
 	return r.upstreams.Listen(ctx, alias, caller, watch, func(m *mcp.Message) {
 		if sub.filter.takes(m) {
@@ -146,12 +162,16 @@ func (r *Router) listen(ctx context.Context, alias string, caller upstream.Calle
 	})
 }
 
-func (s *subscription) acknowledge() error {
-	m := mcp.Notification(mcp.Acknowledged, mcp.WithField(nil, marshal(s.filter), "notifications"))
-	return s.stream.Send(sse.Event{Data: s.named(m).Bytes()})
+// acknowledge is the first that the client hears, once.
+func (s *subscription) acknowledge() {
+	s.once.Do(func() {
+		m := mcp.Notification(mcp.Acknowledged, mcp.WithField(nil, marshal(s.filter), "notifications"))
+		_ = s.stream.Send(sse.Event{Data: s.named(m).Bytes()}) // the client is gone: so will ctx be
+	})
 }
 
 func (s *subscription) tell(m *mcp.Message) {
+	s.acknowledge()
 	_ = s.stream.Send(sse.Event{Data: s.named(m).Bytes()}) // the client is gone: so will ctx be
 }
 

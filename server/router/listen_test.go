@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/internal/sse"
@@ -22,7 +24,10 @@ func listening(filter string) string {
 // tells makes the upstream tell these notifications to a listener, and then give
 // up with err; nil means to wait for the listener's end.
 func (w *world) tells(t *testing.T, err error, notifications ...string) {
-	w.upstreams.listen = func(ctx context.Context, _ upstream.Caller, _ upstream.Watch, deliver func(*mcp.Message)) error {
+	w.upstreams.listen = func(ctx context.Context, _ upstream.Caller, w upstream.Watch, deliver func(*mcp.Message)) error {
+		if w.Begun != nil {
+			w.Begun()
+		}
 		for _, n := range notifications {
 			deliver(parse(t, n))
 		}
@@ -69,6 +74,54 @@ func TestSubscriptionIsAcknowledgedFirstAndFiltered(t *testing.T) {
 	}
 	if !watch.Tools || watch.Prompts || watch.Resources || !slices.Equal(watch.URIs, []string{"note://a"}) || watch.Ask != nil {
 		t.Errorf("watched %+v", watch)
+	}
+}
+
+// The stream of the upstream has to stand before the client may rely on it, though
+// not for ever.
+func TestSubscriptionIsAcknowledgedWhenTheUpstreamListens(t *testing.T) {
+	for name, c := range map[string]struct{ begins, acknowledged time.Duration }{
+		"it listens after a second": {time.Second, time.Second},
+		"it does not listen":        {time.Hour, beginWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.legacyUpstream(mcp.V20251125, allChanges)
+				w.upstreams.listen = func(ctx context.Context, _ upstream.Caller, watch upstream.Watch, _ func(*mcp.Message)) error {
+					if pause(ctx, c.begins) == nil {
+						watch.Begun()
+					}
+					<-ctx.Done()
+					return context.Cause(ctx)
+				}
+				ctx, hangUp := context.WithCancel(t.Context())
+				begun := time.Now()
+				s := &notifying{sent: func() {
+					if took := time.Since(begun); took != c.acknowledged {
+						t.Errorf("acknowledged after %v, want %v", took, c.acknowledged)
+					}
+					hangUp()
+				}}
+				_, _ = w.Post(ctx, modernSent("subscriptions/listen", "").request(), parse(t, listening(`{"toolsListChanged":true}`)), s)
+				if got := s.data(); len(got) == 0 || !strings.Contains(got[0], "acknowledged") {
+					t.Errorf("stream has %q", got)
+				}
+			})
+		})
+	}
+}
+
+func TestSubscriptionToWhatIsNotThereIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.legacyUpstream(mcp.V20251125, allChanges)
+	w.upstreams.listen = func(context.Context, upstream.Caller, upstream.Watch, func(*mcp.Message)) error {
+		return fault.New(fault.NotFound, "the upstream was removed")
+	}
+	s := modernSent("subscriptions/listen", "")
+	s.stream = new(fakeStream)
+	if _, err := w.postErr(t, s, listening(`{"toolsListChanged":true}`)); fault.Of(err) != fault.NotFound || len(s.stream.data()) != 0 {
+		t.Errorf("error %v after %q, want not found and no stream", err, s.stream.data())
 	}
 }
 

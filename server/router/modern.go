@@ -228,4 +228,4 @@ func (c *modernCall) Ask(_ context.Context, m *mcp.Message) (*mcp.Message, error
 }
 
 // Progressed is of no use: a modern stream cannot be taken up again.
-func (c *modernCall) Progressed(string, string) {}
+func (c *modernCall) Progressed(string, string, mcp.ID) {}

@@ -57,7 +57,7 @@ type Upstreams interface {
 	Open(ctx context.Context, alias string, c upstream.Caller) (upstream.Opened, error)
 	Call(ctx context.Context, alias string, c upstream.Caller, m *mcp.Message, s upstream.Sink) (*mcp.Message, error)
 	Notify(ctx context.Context, alias string, c upstream.Caller, m *mcp.Message) error
-	Resume(ctx context.Context, alias string, c upstream.Caller, lastEventID string, id mcp.ID, s upstream.Sink) (*mcp.Message, error)
+	Resume(ctx context.Context, alias string, c upstream.Caller, lastEventID string, request, id mcp.ID, s upstream.Sink) (*mcp.Message, error)
 	Listen(ctx context.Context, alias string, c upstream.Caller, w upstream.Watch, deliver func(*mcp.Message)) error
 	Close(ctx context.Context, alias string, c upstream.Caller)
 }

@@ -161,7 +161,7 @@ func TestCallOfALostNodeIsResumedAtTheUpstream(t *testing.T) {
 	w := newWorld(t)
 	w.open("s", mcp.V20241105, mcp.V20241105, `{}`) // the upstream was upgraded before the call
 	w.upstreams.resume = func(c upstream.Caller, last string, id mcp.ID) (*mcp.Message, error) {
-		if c.Session != "s" || string(c.Binding.Session) != "up-1" || last != "e-9" {
+		if c.Session != "record-s" || string(c.Binding.Session) != "up-1" || last != "e-9" {
 			t.Errorf("resumed for %+v behind %q", c, last)
 		}
 		return mcp.Answer(id, []byte(`{"content":[{"type":"audio","mimeType":"audio/wav","data":""}]}`)), nil

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/mcpraft/mcpraft/fsm"
@@ -17,7 +16,7 @@ const (
 	changeAttempts = 8               // of a change that others overtake
 	moveTimeout    = 10 * time.Second
 	maxMoves       = 8192 // sessions that wait to be made active
-	movesAtOnce    = 64   // proposals in flight; the leader packs them
+	movesAtOnce    = 256  // sessions in one command
 )
 
 // propose appends command for the session's principal and returns where it is.
@@ -42,40 +41,49 @@ func (s *Sessions) activate(l *Live) {
 	}
 }
 
-// move makes sessions active until ctx ends.
+// move makes sessions active until ctx ends. One command is on its way at a time;
+// the sessions that come meanwhile share the next one.
 func (s *Sessions) move(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	slots := make(chan struct{}, movesAtOnce)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case slots <- struct{}{}:
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case l := <-s.moves:
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.moveToActive(ctx, l)
-			})
+		case first := <-s.moves:
+			s.moveToActive(ctx, s.waiting(first))
 		}
 	}
 }
 
-func (s *Sessions) moveToActive(ctx context.Context, l *Live) {
+// waiting is first and those behind it, at most movesAtOnce.
+func (s *Sessions) waiting(first *Live) []*Live {
+	list := []*Live{first}
+	for len(list) < movesAtOnce {
+		select {
+		case l := <-s.moves:
+			list = append(list, l)
+		default:
+			return list
+		}
+	}
+	return list
+}
+
+func (s *Sessions) moveToActive(ctx context.Context, list []*Live) {
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	defer l.moving.Store(false)
-	_, err := s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Active, IfRevision: l.Record.Revision})
-	switch fault.Of(err) {
-	case 0, fault.Precondition, fault.Conflict, fault.NotFound: // done, by us or by others
-	default:
-		s.log.Debug("a session that is used could not be made active yet", "error", err)
+	ids := make([]string, len(list))
+	for i, l := range list {
+		defer l.moving.Store(false)
+		ids[i] = l.Record.ID
+	}
+	_, err := s.node.Propose(ctx, raftnode.Request{Actor: s.c.Actor, Command: &fsm.ActivateSessions{IDs: ids}})
+	if err != nil {
+		s.log.Debug("sessions that are used could not be made active yet", "sessions", len(list), "error", err)
 	}
 }
+
+// byClient is the reason of a session that End has ended, upstream sessions and all.
+const byClient = "ended by its client"
 
 // End ends a session for its client: it is terminating, its streams end on all
 // nodes, letGo is called to let its upstream sessions go, and then it is dead. An
@@ -84,8 +92,7 @@ func (s *Sessions) moveToActive(ctx context.Context, l *Live) {
 func (s *Sessions) End(ctx context.Context, l *Live, letGo func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, changeWait)
 	defer cancel()
-	const reason = "ended by its client"
-	_, err := s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Terminating, Reason: reason})
+	_, err := s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Terminating, Reason: byClient})
 	if kind := fault.Of(err); err != nil && kind != fault.Conflict { // a conflict: it is being ended already
 		return gone(err)
 	}
@@ -94,7 +101,7 @@ func (s *Sessions) End(ctx context.Context, l *Live, letGo func(context.Context)
 			s.log.Warn("upstream sessions of a session that ended", "error", err)
 		}
 	}
-	_, err = s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Dead, Reason: reason})
+	_, err = s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Dead, Reason: byClient})
 	if kind := fault.Of(err); err != nil && kind != fault.Conflict {
 		return gone(err)
 	}

@@ -24,6 +24,7 @@ const (
 
 // A Draft is a session to begin.
 type Draft struct {
+	ID           string // of its record, from NewID; "" for one that nobody knew before
 	Caller       exchange.Caller
 	Protocol     mcp.Version      // negotiated
 	Capabilities []byte           // of the client, JSON as it came
@@ -75,10 +76,10 @@ func (s *Sessions) Create(ctx context.Context, d *Draft) (id string, err error) 
 	}
 }
 
-// creation is the command that begins the session, under a new id.
+// creation is the command that begins the session.
 func (s *Sessions) creation(d *Draft) (*fsm.CreateSession, error) {
 	r := record.Session{
-		ID:           newRecordID(),
+		ID:           cmp.Or(d.ID, newRecordID()),
 		Principal:    d.Caller.Principal,
 		ClientID:     d.Caller.ClientID,
 		State:        record.Initializing,
@@ -88,6 +89,7 @@ func (s *Sessions) creation(d *Draft) (*fsm.CreateSession, error) {
 		Endpoint:     d.Endpoint,
 		Transport:    d.Transport,
 		AuthMethod:   d.Caller.Method,
+		OwnerNode:    s.c.Self,
 	}
 	for _, b := range d.Bindings {
 		sealed, err := sealUpstream(s.c.Sealer, r.ID, b.Session)

@@ -16,7 +16,9 @@
 // sessions with the default TTL of 30 minutes cost two entries per second.
 //
 // Expiry is the leader half: it looks for sessions that are idle or whose time has
-// come, and for tombstones that may be forgotten, and proposes what follows.
+// come, and for tombstones that may be forgotten, and proposes what follows. What a
+// session held at upstreams that its client did not end itself, the leader lets go
+// by the tombstone, wherever it was held.
 //
 // # A life
 //
@@ -45,7 +47,8 @@
 // comes back with an event's id, to any node, is served the rest through the
 // owner. If that is gone, a call whose upstream can be resumed is taken over from
 // its record in the log, which calls older than 2 s have; by one node only, because
-// the record is removed first. In every other case the client is told by an
+// the record is removed first, and a client that comes once more meanwhile waits for
+// that one. In every other case the client is told by an
 // explicit error, node_lost, under the id of its request: never a silent repeat,
 // never a hang.
 //

@@ -38,6 +38,13 @@ type ExpiryConfig struct {
 	Actor   record.Principal // this node
 	Metrics *Metrics         // nil means unregistered
 
+	// LetGo is told, once a session has ended in any way but by its client, to end
+	// what it holds at upstreams (Live.Bindings; Live.ID is empty). Several calls run
+	// at once, for at most 10 s a round. Sealer opens the bindings. Nil: nobody is
+	// told.
+	LetGo  func(ctx context.Context, l *Live)
+	Sealer Sealer
+
 	// IdleAfter is how long a session is active without activity before it is
 	// suspended; 0 means half its TTL. Activity is reported once in a third of the
 	// TTL, so less than that, or Grace, makes no sense.
@@ -45,7 +52,8 @@ type ExpiryConfig struct {
 }
 
 // Expiry is the leader half: it suspends idle sessions, ends those whose time has
-// come and forgets tombstones. It keeps nothing between terms.
+// come, has the upstream sessions of those that ended let go, and forgets
+// tombstones. It keeps nothing between terms.
 type Expiry struct{ c ExpiryConfig }
 
 // NewExpiry makes an Expiry.
@@ -65,13 +73,14 @@ func (e *Expiry) Run(ctx context.Context, term raftnode.Term) error {
 	if err != nil {
 		return err
 	}
+	left := endings{since: clock.now().Add(-endingsOverlap)}
 	for pause := ReportInterval; ; {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return nil
 		}
-		if pause, err = e.round(ctx, term, clock); err != nil {
+		if pause, err = e.round(ctx, term, clock, &left); err != nil {
 			return err
 		}
 	}
@@ -111,9 +120,9 @@ func (e *Expiry) view(ctx context.Context) (*fsm.View, error) {
 
 // round is one walk and what follows from it. It returns how long to wait until
 // the next.
-func (e *Expiry) round(ctx context.Context, term raftnode.Term, c *clock) (pause time.Duration, err error) {
+func (e *Expiry) round(ctx context.Context, term raftnode.Term, c *clock, left *endings) (pause time.Duration, err error) {
 	began := time.Now()
-	found, err := e.walk(ctx, c)
+	found, err := e.walk(ctx, c, left)
 	took := time.Since(began)
 	e.c.Metrics.walk.Set(took.Seconds())
 	if err != nil {
@@ -122,6 +131,7 @@ func (e *Expiry) round(ctx context.Context, term raftnode.Term, c *clock) (pause
 	if err := e.propose(ctx, term, found); err != nil {
 		return 0, err
 	}
+	e.letGo(ctx, left)
 	if found.full() {
 		return expiryPause, nil
 	}
@@ -141,7 +151,7 @@ func (f *findings) full() bool { return len(f.expired)+len(f.dead)+len(f.idle) >
 // walk looks at every session once. The state has no index by expiry: keeping
 // one would cost each touch two writes, and this costs the leader alone, about
 // two seconds for a million sessions.
-func (e *Expiry) walk(ctx context.Context, c *clock) (findings, error) {
+func (e *Expiry) walk(ctx context.Context, c *clock, left *endings) (findings, error) {
 	view, err := e.view(ctx)
 	if err != nil {
 		return findings{}, err
@@ -154,6 +164,7 @@ func (e *Expiry) walk(ctx context.Context, c *clock) (findings, error) {
 	c.advance(view.Meta().LogTime)
 	now := c.now()
 	found := findings{interval: time.Duration(settings.CleanupInterval) * time.Millisecond}
+	left.begin(view.Meta().LogTime)
 	for s, err := range view.Sessions(0, "") {
 		if err == nil {
 			err = ctx.Err()
@@ -161,6 +172,7 @@ func (e *Expiry) walk(ctx context.Context, c *clock) (findings, error) {
 		if err != nil {
 			return findings{}, err
 		}
+		left.look(&s)
 		switch {
 		case fsm.Purgeable(&s, settings, now):
 			found.dead = append(found.dead, s.ID)

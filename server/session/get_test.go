@@ -3,7 +3,10 @@ package session
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +27,7 @@ var getStories = []clusterStory{
 	{"use lifts idleness, only an administrator lifts an administrator's suspension", suspension},
 	{"a change between read and store is not lost", invalidationRace},
 	{"a session ends on all nodes", endIsEverywhere},
+	{"those who served a session are told of its end", endingIsTold},
 	{"the longest idle session makes room", longestIdleMakesRoom},
 	{"sessions are begun at a limited rate", creationIsLimited},
 	{"without a leader a session is refused after five seconds", creationNeedsLeader},
@@ -66,7 +70,7 @@ func sessionIsEverywhere(t *testing.T, w *world) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := envelope.Proposals[0].Command.(*fsm.MoveSession); ok {
+		if _, ok := envelope.Proposals[0].Command.(*fsm.ActivateSessions); ok {
 			moves++
 		}
 	}
@@ -242,6 +246,34 @@ func endIsEverywhere(t *testing.T, w *world) {
 		wantKind(t, err, fault.NotFound, "the session on "+n.name)
 	}
 	wantKind(t, a.End(w.ctx, &Live{ID: id, Record: call.live.Record}, nil), 0, "ending it again")
+}
+
+func endingIsTold(t *testing.T, w *world) {
+	var mu sync.Mutex
+	told := make(map[string][]string)
+	for _, name := range []string{"a", "b", "c"} {
+		w.die(w.node(name))
+		w.start(name, func(c *Config) {
+			c.Ended = func(r *record.Session) {
+				mu.Lock()
+				defer mu.Unlock()
+				told[name] = append(told[name], r.ID)
+			}
+		})
+	}
+	a, b := w.node("a"), w.node("b")
+	id := a.begin(alice, mcp.V20251125)
+	r := a.get(id, alice).Record
+	if r.OwnerNode != "a" {
+		t.Errorf("the session was begun at %q, want a", r.OwnerNode)
+	}
+	b.get(id, alice)
+	synctest.Wait()
+	w.append(alice, &fsm.MoveSession{ID: r.ID, To: record.Dead, Reason: "abuse"})
+	synctest.Wait()
+	if want := map[string][]string{"a": {r.ID}, "b": {r.ID}}; !maps.EqualFunc(told, want, slices.Equal) {
+		t.Errorf("told %v, want %v", told, want)
+	}
 }
 
 func longestIdleMakesRoom(t *testing.T, w *world) {

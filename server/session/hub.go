@@ -23,13 +23,14 @@ type hub struct {
 	session   string // id of the record
 	client    string // the id that the client knows
 	ttl       time.Duration
-	calls     map[record.ID]*Call   // in flight
-	kept      map[record.ID]*stream // of answered calls, for resumption
-	ringBytes atomic.Int64          // of the streams of calls and kept, together
-	listeners []*Listener           // GET streams, oldest first
-	listened  bool                  // there was a GET stream before
-	remote    map[string]standing   // GET streams on other nodes; nil without one here
-	settled   bool                  // all other nodes know of the GET streams here, and we of theirs
+	calls     map[record.ID]*Call     // in flight
+	kept      map[record.ID]*stream   // of answered calls, for resumption
+	ringBytes atomic.Int64            // of the streams of calls and kept, together
+	takeovers map[record.ID]*takeover // by the stream of the lost node; nil while there was none
+	listeners []*Listener             // GET streams, oldest first
+	listened  bool                    // there was a GET stream before
+	remote    map[string]standing     // GET streams on other nodes; nil without one here
+	settled   bool                    // all other nodes know of the GET streams here, and we of theirs
 
 	cancelled []memory // calls to cancel as soon as they come
 	answered  []memory // calls that a cancellation may come too late for
@@ -96,7 +97,8 @@ func (h *hub) sweep(now time.Time) (empty bool) {
 			h.drop(id)
 		}
 	}
-	return len(h.calls)+len(h.kept)+len(h.listeners)+len(h.cancelled)+len(h.answered) == 0 && now.Sub(h.used) > hubRest
+	h.forgetTakeovers()
+	return len(h.calls)+len(h.kept)+len(h.takeovers)+len(h.listeners)+len(h.cancelled)+len(h.answered) == 0 && now.Sub(h.used) > hubRest
 }
 
 // drop forgets the stream of an answered call.

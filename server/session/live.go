@@ -355,18 +355,18 @@ func (s *Sessions) follow(ctx context.Context) {
 			if l == nil { // purged, or lost in a recovery
 				l = &Live{Record: record.Session{ID: id, State: record.Dead}}
 			}
-			s.take(ctx, l)
+			s.take(l)
 		}
 	}
 }
 
 // take applies a session's new state to what this node holds of it.
-func (s *Sessions) take(ctx context.Context, l *Live) {
+func (s *Sessions) take(l *Live) {
 	switch {
 	case !open(&l.Record):
 		s.closeHub(l.Record.ID, errEnded(), true)
 		if l.Record.State == record.Dead && s.c.Ended != nil {
-			s.c.Ended(ctx, &l.Record)
+			s.c.Ended(&l.Record)
 		}
 	case l.Record.State == record.Suspended && l.Record.ByAdmin:
 		s.closeHub(l.Record.ID, errSuspended(), false)

@@ -18,6 +18,7 @@ import (
 var lossStories = []clusterStory{
 	{"a call whose upstream can be resumed is taken over", callIsTakenOver},
 	{"only one node takes a call over", oneTakesOver},
+	{"who comes again while a call is taken over waits for it", comingAgainWaits},
 	{"who is late to take a call over does not", lateTakerGetsNothing},
 	{"a call that cannot be taken over is lost with a word", callIsLost},
 	{"a restarted owner is not the owner", restartedOwner},
@@ -143,6 +144,48 @@ func oneTakesOver(t *testing.T, w *world) {
 	for _, c := range clients {
 		if m := c.messages(); len(m) != 1 || m[0].ID() != `"call"` {
 			t.Errorf("a client got %d messages", len(m))
+		}
+	}
+}
+
+// comingAgainWaits has a client give up its first GET and send another, to the same
+// node and to the third, at once and while the upstream is being asked.
+func comingAgainWaits(t *testing.T, w *world) {
+	for _, c := range []struct {
+		name  string
+		later time.Duration
+	}{{"b", 0}, {"b", 4 * time.Second}, {"c", 4 * time.Second}} {
+		if n := w.node("a"); n.ctx.Err() != nil {
+			w.start("a")
+		}
+		id, _, client := running(w)
+		w.die(w.node("a"))
+		taken := 0
+		listen := func(node string, got *wire) chan error {
+			n := w.node(node)
+			ended := make(chan error, 1)
+			go func() {
+				ended <- n.Listen(w.ctx, n.get(id, alice), got, ListenOptions{LastEventID: client.lastID(), Resume: func(c *Call, _ Upstream) (*mcp.Message, error) {
+					taken++
+					time.Sleep(10 * time.Second)
+					return answerTo(c.Request()), nil
+				}})
+			}()
+			return ended
+		}
+		first, second := new(wire), new(wire)
+		one := listen("b", first)
+		time.Sleep(c.later)
+		two := listen(c.name, second)
+		if err := errors.Join(<-one, <-two); err != nil {
+			t.Error(err)
+		}
+		answers := append(first.messages(), second.messages()...)
+		if taken != 1 || len(answers) != 1 || answers[0].ID() != `"call"` || answers[0].Err() != nil {
+			t.Errorf("again on %s after %v: taken over %d times, %d answers", c.name, c.later, taken, len(answers))
+			for _, m := range answers {
+				t.Logf("%s", m.Bytes())
+			}
 		}
 	}
 }

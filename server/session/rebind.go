@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/raftnode"
 )
 
 // RecordID is the id of the record that a session's id, as its client sends it,
@@ -15,15 +16,19 @@ func RecordID(id string) (string, bool) {
 	return id[:recordIDLen], true
 }
 
-// Rebind is Bind for who knows no more of a session than its id as the client
-// sends it. It is no request of the session and does not count as activity.
-func (s *Sessions) Rebind(ctx context.Context, id string, b record.Binding) error {
-	l := s.known(id)
+// NewID makes the id of a record for a Draft, so that what is opened for a session
+// before it is committed already bears its name.
+func NewID() string { return newRecordID() }
+
+// Rebind is Bind for who knows no more of a session than the id of its record. It
+// is no request of the session and does not count as activity.
+func (s *Sessions) Rebind(ctx context.Context, recordID string, b record.Binding) error {
+	l, err := s.load(ctx, recordID, "", raftnode.ReadOptions{Mode: raftnode.Any})
+	if err != nil {
+		return err
+	}
 	if l == nil {
-		var err error
-		if l, err = s.find(ctx, id); err != nil {
-			return err
-		}
+		return errNoSession()
 	}
 	return s.Bind(ctx, l, b)
 }

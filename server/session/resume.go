@@ -62,10 +62,15 @@ func (s *Sessions) resume(ctx context.Context, live *Live, t *token, carrier exc
 	case err != nil:
 		return r.takeOver(ctx)
 	}
-	s.metrics.resumes.WithLabelValues(how).Inc()
-	s.metrics.resuming.Inc()
-	defer s.metrics.resuming.Dec()
-	err = r.copy(ctx, replay)
+	return r.follow(ctx, replay, how)
+}
+
+// follow serves what the replay gives, to its end.
+func (r *resumption) follow(ctx context.Context, replay replay, how string) error {
+	r.s.metrics.resumes.WithLabelValues(how).Inc()
+	r.s.metrics.resuming.Inc()
+	defer r.s.metrics.resuming.Dec()
+	err := r.copy(ctx, replay)
 	switch {
 	case err == nil, ctx.Err() != nil, errors.Is(err, errGone), errors.Is(err, errOvertaken):
 		return nil
@@ -133,6 +138,7 @@ func (r *resumption) copy(ctx context.Context, from replay) error {
 // adopted it. An owner out of reach is asked again for a while: it may be back in a
 // moment. An error other than errFinished and errTorn means that nobody has it.
 func (r *resumption) find(ctx context.Context) (replay, string, error) {
+	r.s.awaitTakeover(ctx, r.live.Record.ID, r.t.stream)
 	here, err := r.s.readerHere(r.live.Record.ID, r.t.stream, r.t.sequence)
 	if !errors.Is(err, errUnknownStream) {
 		return here, resumedHere, err
@@ -235,6 +241,9 @@ func (s *Sessions) readerHere(session string, id record.ID, after uint64) (*loca
 	if st == nil {
 		return nil, errUnknownStream
 	}
+	if st.id != id {
+		after = 0 // the numbers are those of the stream that this one goes on with
+	}
 	reader, offset, err := st.attach(after)
 	if err != nil {
 		return nil, err
@@ -249,6 +258,9 @@ func (s *Sessions) streamHere(session string, id record.ID) *stream {
 	h := sh.hubs[session]
 	if h == nil {
 		return nil
+	}
+	if t := h.takeovers[id]; t != nil && !t.heir.IsZero() {
+		id = t.heir
 	}
 	if c := h.calls[id]; c != nil {
 		return c.stream
@@ -304,6 +316,7 @@ func (m *remoteReplay) assemble(w *wireEvent) (e event, whole bool, err error) {
 // serveRead gives another node the events of a stream of this one.
 func (s *Sessions) serveRead(ctx context.Context, _ peer.From, q *readRequest) (readAnswer, error) {
 	if q.Reader == 0 {
+		s.awaitTakeover(ctx, q.Session, q.Stream)
 		here, err := s.readerHere(q.Session, q.Stream, q.Sequence)
 		if err != nil {
 			return readAnswer{}, err
@@ -348,8 +361,23 @@ func wireEvents(list []event, done bool, at int) (readAnswer, error) {
 	return a, nil
 }
 
-// takeOver goes on with a call whose node is gone.
+// takeOver goes on with a call whose node is gone, or with whoever does already.
 func (r *resumption) takeOver(ctx context.Context) error {
+	session, id := r.live.Record.ID, r.t.stream
+	t, first := r.s.beginTakeover(session, id)
+	for !first {
+		r.s.awaitTakeover(ctx, session, id)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if here, err := r.s.readerHere(session, id, 0); err == nil {
+			return r.follow(ctx, here, resumedHere)
+		}
+		if t, first = r.s.beginTakeover(session, id); !first && t.settled() {
+			return r.lost("its answer went to another stream") // and is not kept any more
+		}
+	}
+	defer r.s.endTakeover(session, id, t, record.ID{})
 	limited, cancel := context.WithTimeout(ctx, holdFor)
 	rec, ok, err := r.s.takeRecord(limited, r.live.Record.ID, r.t.stream)
 	cancel()
@@ -360,15 +388,22 @@ func (r *resumption) takeOver(ctx context.Context) error {
 		r.s.metrics.resumes.WithLabelValues(resumedLater).Inc()
 		_ = r.send(comeBack(r.t.format(r.s.keys, r.live.Record.ID)))
 		return nil
-	case !ok || r.o.Resume == nil:
+	case !ok: // another node may have been faster, or may ask us the same
+		r.s.endTakeover(session, id, t, record.ID{})
+		there, err := r.askRest(ctx, errUnknownStream)
+		if err != nil {
+			return r.lost("the node that worked on it was lost")
+		}
+		return r.follow(ctx, there, resumedThere)
+	case r.o.Resume == nil:
 		return r.lost("the node that worked on it was lost")
 	}
-	session, err := openUpstream(r.s.c.Sealer, rec.Session, rec.UpstreamSession)
+	upstream, err := openUpstream(r.s.c.Sealer, rec.Session, rec.UpstreamSession)
 	if err != nil {
 		return r.lost("its record does not open")
 	}
 	u := Upstream{
-		Alias: rec.Alias, Protocol: rec.Protocol, Session: string(session),
+		Alias: rec.Alias, Protocol: rec.Protocol, Session: string(upstream),
 		Request: mcp.ID(rec.UpstreamRequest), LastEventID: string(rec.LastEventID),
 	}
 	c, err := r.s.OpenCall(ctx, r.live, mcp.ID(rec.RequestID), r.carrier, CallOptions{Progress: r.o.Progress})
@@ -378,6 +413,7 @@ func (r *resumption) takeOver(ctx context.Context) error {
 	r.s.metrics.resumes.WithLabelValues(resumedRecord).Inc()
 	c.Upstream(u)
 	c.openNow() // the client has an id of this node from here on
+	r.s.endTakeover(session, id, t, c.stream.id)
 	answer, err := r.o.Resume(c, u)
 	if err != nil {
 		r.s.metrics.nodeLost.Inc()

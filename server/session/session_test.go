@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +38,7 @@ func TestLife(t *testing.T) {
 		{"stopping reports what is not in the log", stoppingReports},
 		{"a new leader waits one interval", newLeaderWaits},
 		{"tombstones are purged after their time", tombstonesArePurged},
+		{"a leader lets go what ended sessions held upstream", upstreamSessionsAreLetGo},
 		{"expiry is batched and paced", expiryIsPaced},
 		{"a failed round ends the duty, to be called again", failedRoundEndsTheDuty},
 	}
@@ -278,6 +281,69 @@ func tombstonesArePurged(t *testing.T, s *story) {
 	s.expect(t, "a", "dead")
 	time.Sleep(2 * time.Minute)
 	s.expect(t, "a", "gone")
+}
+
+// Three leaders: the first sees sessions end in each way, the second what the first
+// left undone, the third nothing that is long ago.
+func upstreamSessionsAreLetGo(t *testing.T, s *story) {
+	var mu sync.Mutex
+	var told []string
+	lead := func(term raftnode.Term) (stop func()) {
+		ctx, cancel := context.WithCancel(s.ctx)
+		e := NewExpiry(ExpiryConfig{Replica: s.replica, Actor: actor, Sealer: testKeys{}, LetGo: func(_ context.Context, l *Live) {
+			held, err := l.Bindings()
+			if err != nil || len(held) != 1 {
+				t.Errorf("bindings %+v, %v", held, err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, l.Record.ID+">"+string(held[0].Session))
+		}})
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(ctx, term) }()
+		return func() { cancel(); <-ended }
+	}
+	want := func(when string, list ...string) {
+		t.Helper()
+		slices.Sort(told)
+		if !slices.Equal(told, list) {
+			t.Errorf("%s: let go %v, want %v", when, told, list)
+		}
+		told = nil
+	}
+	begin := func(id string, ttl time.Duration) {
+		sealed, err := sealUpstream(testKeys{}, id, []byte("up-"+id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.create(t, id, ttl)
+		s.replica.Must(t, user, &fsm.BindSession{ID: id, Binding: record.Binding{Alias: "up", Session: sealed}})
+	}
+	for _, id := range []string{"killed", "byclient", "stays"} {
+		begin(id, time.Hour)
+	}
+	begin("expires", time.Second)
+	s.create(t, "bare", time.Hour)
+	stop := lead(1)
+	s.replica.Must(t, user, &fsm.MoveSession{ID: "killed", To: record.Dead, Reason: "abuse"})
+	s.replica.Must(t, user, &fsm.MoveSession{ID: "byclient", To: record.Dead, Reason: byClient})
+	s.replica.Must(t, user, &fsm.MoveSession{ID: "bare", To: record.Dead})
+	time.Sleep(2 * time.Minute)
+	want("first leader", "expires>up-expires", "killed>up-killed")
+	stop()
+	begin("evicted", time.Hour)
+	s.replica.Must(t, user, &fsm.MoveSession{ID: "evicted", To: record.Dead, Reason: "made room"})
+	time.Sleep(30 * time.Second)
+	stop = lead(2)
+	time.Sleep(time.Minute)
+	want("second leader", "evicted>up-evicted")
+	stop()
+	time.Sleep(2 * time.Minute)
+	s.create(t, "later", time.Hour) // as every term begins with an entry
+	defer lead(3)()
+	time.Sleep(time.Minute)
+	want("third leader")
 }
 
 func expiryIsPaced(t *testing.T, s *story) {

@@ -54,8 +54,9 @@ type Config struct {
 
 	// Ended is told, on the goroutine of Run, of a session that this node has
 	// served and that has ended, wherever and for whatever reason, with its last
-	// record. It must not block for long. Nil: nobody is told.
-	Ended func(ctx context.Context, s *record.Session)
+	// record; where that is gone already, with the id alone. It must not block. Nil:
+	// nobody is told.
+	Ended func(s *record.Session)
 
 	CreateRate  float64 // sessions a second that one principal may begin on this node
 	CreateBurst int     // at once

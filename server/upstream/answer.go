@@ -73,6 +73,7 @@ type body struct {
 	begin  []byte // read already
 	ended  bool   // that was all
 	meter  meter
+	vigil  *vigil // of a stream that was resumed; nil: there is none
 	closed bool
 }
 
@@ -131,6 +132,7 @@ func (b *body) close() {
 		b.closed = true
 		b.head.body.Close()
 		b.meter.giveBack()
+		b.vigil.end()
 	}
 }
 

@@ -31,8 +31,8 @@ type call struct {
 	up      *upstream
 	path    *path
 	method  string
-	id      mcp.ID // that is sent
-	anyID   bool   // the id is not known: the stream was begun by another node
+	id      mcp.ID // that the upstream knows it by
+	resumed bool   // the stream has been taken up: what comes may be of others
 	token   []byte // the caller's progress token; nil: none
 	sink    Sink
 	timeout time.Duration
@@ -47,6 +47,7 @@ type call struct {
 	opened string        // Mcp-Session-Id of the answer
 	last   string        // newest event id
 	retry  time.Duration // that the upstream asks for; 0: nothing said
+	quiet  time.Duration // that the next connection of a resumed stream may be without an event; 0: quietFor
 }
 
 // newCall makes the request that carries m over p: with an id of ours, and
@@ -193,7 +194,7 @@ func (c *call) ask() askFunc {
 // it by the closed connection.
 func (c *call) abandon(ctx context.Context, err error) {
 	_, unsent := errors.AsType[*notSentError](err)
-	if c.path.state == nil || c.method == mcp.Initialize || unsent || c.anyID || handedOver(ctx) {
+	if c.path.state == nil || c.method == mcp.Initialize || unsent || handedOver(ctx) {
 		return
 	}
 	reason := "the client has cancelled the request"
@@ -270,18 +271,6 @@ func (c *call) whole(ctx context.Context, b *body) (*mcp.Message, error) {
 			c.asked(ctx, m)
 		}
 	}
-	return c.pick(list)
-}
-
-func (c *call) pick(list []*mcp.Message) (*mcp.Message, error) {
-	if c.anyID {
-		for _, m := range list {
-			if m.Kind() == mcp.KindResult || m.Kind() == mcp.KindFailure {
-				return m, nil
-			}
-		}
-		return nil, errNoAnswer
-	}
 	return pick(list, c.id)
 }
 
@@ -297,6 +286,10 @@ func (c *call) follow(ctx context.Context, b *body) (*mcp.Message, error) {
 		}
 		if c.last != before {
 			fruitless = 0
+		}
+		if b.vigil.expired() {
+			fruitless = 0
+			c.quiet = 2 * b.vigil.quiet
 		}
 		if !c.resumable(ctx, err) || fruitless >= maxFruitless {
 			return nil, err
@@ -319,6 +312,7 @@ func (c *call) read(ctx context.Context, b *body) (*mcp.Message, error) {
 		if e.Retry > 0 {
 			c.retry = e.Retry
 		}
+		b.vigil.alive()
 		answer, err := c.event(ctx, e)
 		if answer != nil || err != nil {
 			return answer, err
@@ -344,7 +338,11 @@ func (c *call) event(ctx context.Context, e sse.Event) (*mcp.Message, error) {
 		case mcp.KindRequest:
 			c.asked(ctx, m)
 		default:
-			return c.pick(list)
+			answer, err := pick(list, c.id)
+			if _, stray := errors.AsType[*wrongIDError](err); stray && c.resumed {
+				return nil, nil // there are servers that replay the whole session
+			}
+			return answer, err
 		}
 	}
 	return nil, nil
@@ -357,7 +355,7 @@ func (c *call) progressed(e sse.Event) {
 	}
 	c.last = e.ID
 	if c.sink != nil && e.ID != "" {
-		c.sink.Progressed(e.ID, c.path.state.id)
+		c.sink.Progressed(e.ID, c.path.state.id, c.id)
 	}
 }
 
@@ -425,16 +423,22 @@ func (c *call) resume(ctx context.Context) (*body, error) {
 	if c.retry > 0 {
 		pause = min(max(c.retry, minRetry), maxRetry)
 	}
+	c.resumed = true
 	var last error
 	for range maxFruitless {
 		if err := sleep(ctx, pause); err != nil {
 			return nil, err
 		}
-		b, err := c.open(ctx, header)
+		watched, v := newVigil(ctx, max(c.quiet, quietFor))
+		b, err := c.open(watched, header)
 		if err == nil {
+			b.vigil = v
+			v.begin()
 			return b, nil
 		}
-		if r, refused := errors.AsType[*refusal](err); refused && !r.inconclusive() {
+		v.end()
+		// A conflict: the upstream has not seen yet that the stream before has ended.
+		if r, refused := errors.AsType[*refusal](err); refused && !r.inconclusive() && r.status != http.StatusConflict {
 			return nil, fmt.Errorf("the stream cannot be resumed: %w", io.ErrUnexpectedEOF)
 		}
 		last = err
@@ -481,9 +485,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // takeUp is Resume behind the gate.
-func (up *upstream) takeUp(ctx context.Context, c *Caller, lastEventID string, id mcp.ID, sink Sink) (*mcp.Message, error) {
+func (up *upstream) takeUp(ctx context.Context, c *Caller, lastEventID string, request, id mcp.ID, sink Sink) (*mcp.Message, error) {
 	k, ok := up.keyFor(c)
-	if !ok || !k.own() || c.Binding == nil || lastEventID == "" {
+	if !ok || !k.own() || c.Binding == nil || lastEventID == "" || request == "" {
 		return nil, errNotResumable(up.rec.Alias)
 	}
 	s := up.session(k)
@@ -498,7 +502,7 @@ func (up *upstream) takeUp(ctx context.Context, c *Caller, lastEventID string, i
 		return nil, err
 	}
 	out := &call{
-		up: up, path: p, method: "the rest of a call", id: id, anyID: true, sink: sink, timeout: up.timeout,
+		up: up, path: p, method: "the rest of a call", id: request, sink: sink, timeout: up.timeout,
 		to: up.url, header: headers.post, get: headers.get, last: lastEventID, retry: minRetry,
 	}
 	answer, err := out.timed(ctx, func(ctx context.Context) (*mcp.Message, error) {

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
@@ -519,10 +520,12 @@ func TestBrokenStreamIsResumedAfterThePauseThatWasAskedFor(t *testing.T) {
 		h.stream(sse.Event{ID: "e1", HasID: true, Retry: 700 * time.Millisecond})
 		ended = time.Now()
 	})
+	first := true
 	f.script("GET", func(h *hit) {
-		if got := time.Since(ended); got != 700*time.Millisecond {
+		if got := time.Since(ended); first && got != 700*time.Millisecond {
 			t.Errorf("resumed after %v", got)
 		}
+		first = false
 		h.stream(sse.Event{Comment: "x"})
 		time.Sleep(20 * time.Second) // silent for seconds
 		e := call.answer(`{}`)
@@ -615,7 +618,7 @@ func TestAnotherNodesCallIsTakenUp(t *testing.T) {
 	})
 	inBubble(t, f, func(b *bed) {
 		s := &sink{}
-		answer, err := b.ups.Resume(b.Context(), "up", bound("a", "s-old"), "e7", `"client-9"`, s)
+		answer, err := b.ups.Resume(b.Context(), "up", bound("a", "s-old"), "e7", "12345", `"client-9"`, s)
 		if err != nil || answer.ID() != `"client-9"` || string(answer.Result()) != `{"late":true}` {
 			b.Fatalf("%v, %v", answer, err)
 		}
@@ -629,12 +632,53 @@ func TestAnotherNodesCallIsTakenUp(t *testing.T) {
 	})
 }
 
+// The reference server registers a resumed stream under the wrong name, and
+// replays what belongs to other calls of the session.
+func TestResumedStreamThatStaysSilentIsResumedAnew(t *testing.T) {
+	f := legacy()
+	f.live["s-old"] = true
+	asked := 0
+	f.script("GET", func(h *hit) {
+		if asked++; asked < 4 {
+			h.stream(numbered("e8", `{"jsonrpc":"2.0","id":11,"result":{"of":"another"}}`))
+			h.gone()
+			return
+		}
+		h.stream(numbered("e9", `{"jsonrpc":"2.0","id":12345,"result":{"late":true}}`))
+	})
+	inBubble(t, f, func(b *bed) {
+		answer, err := b.ups.Resume(b.Context(), "up", bound("a", "s-old"), "e7", "12345", `1`, nil)
+		if err != nil || string(answer.Result()) != `{"late":true}` {
+			b.Fatalf("%v, %v", answer, err)
+		}
+		b.wantSeen("GET", 4)
+	})
+}
+
+func TestStreamThatIsStillTakenIsResumedLater(t *testing.T) {
+	f := legacy()
+	f.live["s-old"] = true
+	asked := 0
+	f.script("GET", func(h *hit) {
+		if asked++; asked == 1 {
+			h.WriteHeader(http.StatusConflict)
+			return
+		}
+		h.stream(numbered("e9", `{"jsonrpc":"2.0","id":12345,"result":{}}`))
+	})
+	inBubble(t, f, func(b *bed) {
+		if _, err := b.ups.Resume(b.Context(), "up", bound("a", "s-old"), "e7", "12345", `1`, nil); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
 func TestCallOfALostSessionCannotBeTakenUp(t *testing.T) {
 	f := legacy()
 	inBubble(t, f, func(b *bed) {
-		_, err := b.ups.Resume(b.Context(), "up", bound("a", "s-gone"), "e7", `1`, nil)
+		_, err := b.ups.Resume(b.Context(), "up", bound("a", "s-gone"), "e7", "5", `1`, nil)
 		b.wantFault(err, fault.OutcomeUnknown)
-		_, err = b.ups.Resume(b.Context(), "up", user("a"), "e7", `1`, nil)
+		_, err = b.ups.Resume(b.Context(), "up", user("a"), "e7", "5", `1`, nil)
 		b.wantFault(err, fault.OutcomeUnknown)
 	})
 }
@@ -843,6 +887,20 @@ func TestPoolRefusesWhatWaitsTooLong(t *testing.T) {
 		go func() { _, err := b.call(user("a"), nil); waiter <- err }()
 		synctest.Wait()
 		stats := b.ups.Stats()[0]
+		want := `
+# HELP mcpraft_upstream_info 1, with the era of an upstream as this node found it: modern, legacy, legacy sse, or unknown.
+# TYPE mcpraft_upstream_info gauge
+mcpraft_upstream_info{era="legacy",upstream="up"} 1
+# HELP mcpraft_upstream_pool_in_use Calls that are at an upstream.
+# TYPE mcpraft_upstream_pool_in_use gauge
+mcpraft_upstream_pool_in_use{upstream="up"} 3
+# HELP mcpraft_upstream_pool_waiting Calls that wait for a place in the pool of an upstream.
+# TYPE mcpraft_upstream_pool_waiting gauge
+mcpraft_upstream_pool_waiting{upstream="up"} 1
+`
+		if err := testutil.CollectAndCompare(b.ups.Collector(), strings.NewReader(want), "mcpraft_upstream_info", "mcpraft_upstream_pool_in_use", "mcpraft_upstream_pool_waiting"); err != nil {
+			b.Error(err)
+		}
 		if stats.InUse != 3 || stats.Waiting != 1 || stats.Size != 2 || stats.MaxOverflow != 1 {
 			b.Errorf("the snapshot says %+v", stats)
 		}

@@ -11,7 +11,7 @@ import (
 // upstream session is used.
 type Caller struct {
 	Principal    record.Principal
-	Session      string          // id of the gateway's session; "" for a caller of the modern era
+	Session      string          // id of the record of the gateway's session; "" for a caller of the modern era
 	Capabilities []byte          // client capabilities to declare upstream, raw JSON; nil means {}
 	ClientInfo   []byte          // to pass on where the upstream session is the caller's alone; nil means the gateway's own
 	Binding      *record.Binding // what Session holds at the upstream, its session id in clear; nil if nothing is known
@@ -49,9 +49,10 @@ type Sink interface {
 	Ask(ctx context.Context, m *mcp.Message) (*mcp.Message, error)
 
 	// Progressed tells how far the call's stream has come, if the upstream numbers
-	// its events: with both ids in hand another node can go on by Resume. It is
-	// called as Notification is.
-	Progressed(eventID, upstreamSession string)
+	// its events: with these ids in hand another node can go on by Resume. request
+	// is the id that the upstream knows the call by. It is called as Notification
+	// is.
+	Progressed(eventID, upstreamSession string, request mcp.ID)
 }
 
 // A Watch says what a listener wants to hear of. Legacy upstreams send what they
@@ -67,4 +68,8 @@ type Watch struct {
 	// Missed, if not nil, is called when the stream stands again after a gap that
 	// could not be closed: something may have changed meanwhile.
 	Missed func()
+
+	// Begun, if not nil, is called once, before anything is delivered: the stream
+	// stands, or the upstream has said that it offers none.
+	Begun func()
 }

@@ -371,7 +371,7 @@ func (s *sink) Notification(m *mcp.Message) {
 
 func (s *sink) Ask(ctx context.Context, m *mcp.Message) (*mcp.Message, error) { return s.ask(ctx, m) }
 
-func (s *sink) Progressed(eventID, session string) {
+func (s *sink) Progressed(eventID, session string, _ mcp.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.progress = append(s.progress, eventID+"@"+session)

@@ -42,6 +42,7 @@ type listener struct {
 	of    *state        // the session that last belongs to
 	retry time.Duration // that the upstream asks for
 	stood bool          // a stream has stood before
+	begun bool          // watch.Begun was called
 }
 
 func (l *listener) run(ctx context.Context) error {
@@ -58,8 +59,11 @@ func (l *listener) run(ctx context.Context) error {
 		}
 		begun := time.Now()
 		err = l.listen(attending, up)
+		if errors.Is(err, errNoStream) {
+			l.begin()
+		}
 		retired := attending.Err() != nil
-		up.release(l)
+		up.dismiss(l)
 		leave()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -104,7 +108,8 @@ func (up *upstream) admit(l *listener, leave context.CancelFunc) error {
 	return nil
 }
 
-func (up *upstream) release(l *listener) {
+// dismiss is the reverse of admit.
+func (up *upstream) dismiss(l *listener) {
 	up.mu.Lock()
 	defer up.mu.Unlock()
 	delete(up.listeners, l)
@@ -137,6 +142,14 @@ func (l *listener) standing(gap bool) {
 		l.watch.Missed()
 	}
 	l.stood = true
+	l.begin()
+}
+
+func (l *listener) begin() {
+	if !l.begun && l.watch.Begun != nil {
+		l.watch.Begun()
+	}
+	l.begun = true
 }
 
 // legacy holds the GET stream of a session.

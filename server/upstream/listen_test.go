@@ -70,6 +70,37 @@ func TestListenerHearsTheStreamOfTheSession(t *testing.T) {
 	})
 }
 
+func TestListenerSaysOnceThatItHears(t *testing.T) {
+	stands := func(h *hit) {
+		h.stream(event(toolsChanged))
+		if len(h.fake.seen("GET")) > 1 {
+			h.gone()
+		}
+	}
+	for name, get := range map[string]func(*hit){
+		"a stream stands": stands,
+		"there is none":   func(h *hit) { h.WriteHeader(http.StatusMethodNotAllowed) },
+	} {
+		f := legacy()
+		f.script("GET", get)
+		inBubble(t, f, func(b *bed) {
+			var order []string
+			begun := func() { order = append(order, "begun") }
+			ctx, cancel := withCancel(b)
+			ended := make(chan error, 1)
+			go func() {
+				ended <- b.ups.Listen(ctx, "up", user("a"), upstream.Watch{Begun: begun}, func(m *mcp.Message) { order = append(order, "heard") })
+			}()
+			time.Sleep(10 * time.Minute)
+			cancel()
+			<-ended
+			if len(order) == 0 || order[0] != "begun" || slices.Contains(order[1:], "begun") {
+				b.Errorf("%s: %v", name, order)
+			}
+		})
+	}
+}
+
 func TestListenerResumesOrSaysThatItMissedSomething(t *testing.T) {
 	f := legacy()
 	ids := []string{"e1", "", ""}
@@ -386,6 +417,23 @@ func TestOldTransportIsSpoken(t *testing.T) {
 		b.wantSeen("initialize", 1)
 		b.wantSeen("GET", 1)
 		b.wantSeen("server/discover", 0)
+	})
+}
+
+func TestReleaseLetsGoHereAndTellsNobody(t *testing.T) {
+	inBubble(t, legacy(), func(b *bed) {
+		b.ok(user("a"), nil)
+		b.ups.Release("a")
+		if n := b.ups.Stats()[0].Sessions; n != 0 {
+			b.Errorf("%d sessions are kept", n)
+		}
+		b.wantSeen("DELETE", 0)
+	})
+	overSSE(t, "sse", nil, func(b *bed, s *sseServer) {
+		b.ok(user("a"), nil)
+		b.ups.Release("a")
+		b.ok(user("a"), nil)
+		b.wantSeen("GET", 2) // the connection that was the session is gone
 	})
 }
 

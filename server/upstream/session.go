@@ -338,6 +338,19 @@ func (up *upstream) end(ctx context.Context, c *Caller) {
 	up.bye(ctx, st)
 }
 
+// release lets go of what this node holds of a session of the gateway that has
+// ended. The upstream is not told.
+func (up *upstream) release(session string) {
+	up.mu.Lock()
+	k := key{mode: modePerSession, session: session}
+	s := up.sessions[k]
+	delete(up.sessions, k)
+	up.mu.Unlock()
+	if s != nil {
+		s.drop()
+	}
+}
+
 // byeTimeout bounds what is said at the end of something.
 const byeTimeout = 3 * time.Second
 

@@ -319,6 +319,20 @@ func TestCloseEndsTheUpstreamSessionWhateverTheUpstreamSays(t *testing.T) {
 	})
 }
 
+func TestCloseNeedsTheBindingOnly(t *testing.T) {
+	inBubble(t, legacy(), func(b *bed) {
+		b.ups.Close(b.Context(), "up", bound("a", "s9"))
+		b.wantSeen("DELETE", 1)
+		if id := b.fake.seen("DELETE")[0].in.Header.Get("Mcp-Session-Id"); id != "s9" {
+			b.Errorf("ended %q, want s9", id)
+		}
+		if n := b.ups.Stats()[0].Sessions; n != 0 {
+			b.Errorf("%d sessions are kept", n)
+		}
+		b.wantSeen("initialize", 0)
+	})
+}
+
 func TestCloseLeavesSharedSessionsAlone(t *testing.T) {
 	inBubble(t, legacy(), func(b *bed) {
 		b.change(func(r *record.Upstream) { r.SessionMode = "shared" })

@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Stats is how this node stands with one upstream at one moment.
@@ -30,6 +32,46 @@ func (u *Upstreams) Stats() []Stats {
 	}
 	slices.SortFunc(list, func(a, b Stats) int { return cmp.Compare(a.Alias, b.Alias) })
 	return list
+}
+
+// Collector gives Stats to Prometheus, when it is scraped.
+func (u *Upstreams) Collector() prometheus.Collector { return collector{u} }
+
+type collector struct{ ups *Upstreams }
+
+func statsDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("mcpraft_upstream_"+name, help, []string{"upstream"}, nil)
+}
+
+var (
+	descSize        = statsDesc("pool_size", "Calls that may be at an upstream at once, overflow apart.")
+	descInUse       = statsDesc("pool_in_use", "Calls that are at an upstream.")
+	descWaiting     = statsDesc("pool_waiting", "Calls that wait for a place in the pool of an upstream.")
+	descRefused     = statsDesc("pool_refused_total", "Calls that waited for a place in vain, since the record of the upstream changed.")
+	descConnections = statsDesc("connections", "Open connections to an upstream, in use or idle.")
+	descSessions    = statsDesc("sessions_kept", "Sessions of an upstream that this node keeps.")
+	descEra         = prometheus.NewDesc("mcpraft_upstream_info", "1, with the era of an upstream as this node found it: modern, legacy, legacy sse, or unknown.", []string{"upstream", "era"}, nil)
+	descListeners   = statsDesc("listeners", "Listeners to what an upstream sends outside calls.")
+)
+
+// Describe sends nothing: the collector is unchecked, its descriptions are fixed.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends the stats of each upstream that this node has used.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	for _, s := range c.ups.Stats() {
+		gauge := func(d *prometheus.Desc, v int) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), s.Alias)
+		}
+		gauge(descSize, s.Size)
+		gauge(descInUse, s.InUse)
+		gauge(descWaiting, s.Waiting)
+		gauge(descConnections, s.Connections)
+		gauge(descSessions, s.Sessions)
+		gauge(descListeners, s.Listeners)
+		out <- prometheus.MustNewConstMetric(descEra, prometheus.GaugeValue, 1, s.Alias, cmp.Or(s.Era, "unknown"))
+		out <- prometheus.MustNewConstMetric(descRefused, prometheus.CounterValue, float64(s.Refused), s.Alias)
+	}
 }
 
 func (up *upstream) stats() Stats {

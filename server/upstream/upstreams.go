@@ -282,8 +282,8 @@ func (u *Upstreams) Notify(ctx context.Context, alias string, c Caller, m *mcp.M
 
 // Resume takes up the stream of a call that another node has begun, behind the
 // event lastEventID, and gives the call's answer under id. The caller's Binding
-// names the upstream session.
-func (u *Upstreams) Resume(ctx context.Context, alias string, c Caller, lastEventID string, id mcp.ID, sink Sink) (*mcp.Message, error) {
+// names the upstream session; request is the call's id there.
+func (u *Upstreams) Resume(ctx context.Context, alias string, c Caller, lastEventID string, request, id mcp.ID, sink Sink) (*mcp.Message, error) {
 	up, err := u.find(alias)
 	if err != nil {
 		return nil, err
@@ -292,7 +292,7 @@ func (u *Upstreams) Resume(ctx context.Context, alias string, c Caller, lastEven
 		return nil, up.count(err)
 	}
 	defer up.gate.leave()
-	answer, err := up.takeUp(ctx, &c, lastEventID, id, sink)
+	answer, err := up.takeUp(ctx, &c, lastEventID, request, id, sink)
 	return answer, up.count(err)
 }
 
@@ -313,6 +313,15 @@ func (u *Upstreams) Close(ctx context.Context, alias string, c Caller) {
 		return
 	}
 	up.end(ctx, &c)
+}
+
+// Release lets go of what this node holds at upstreams for a session of the gateway
+// that has ended, by the id of its record. It blocks for nothing and tells no
+// upstream: Close does, on one node.
+func (u *Upstreams) Release(session string) {
+	for _, up := range u.all() {
+		up.release(session)
+	}
 }
 
 // HeaderParams are the arguments of a tool that a modern upstream wants repeated

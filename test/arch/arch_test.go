@@ -48,6 +48,7 @@ var floors = map[string]int{
 	"raftnode":          3,
 	"snapshot/recovery": 3,
 
+	"server/archive":  4,
 	"server/auth":     4,
 	"server/demo":     4,
 	"server/session":  4,

@@ -25,6 +25,7 @@ func (l *loader) check() {
 	l.checkAuth()
 	l.checkGateway()
 	l.checkSessions()
+	l.checkBackup()
 }
 
 // wrong adds a problem of a value, at the place that gave it. A value that could

@@ -27,6 +27,7 @@ type Config struct {
 	Upstreams Upstreams `yaml:"upstreams" help:"How this node reaches the MCP servers behind the gateway."`
 	Sessions  Sessions  `yaml:"sessions" help:"Rules for MCP sessions. A seed: taken when the cluster is formed, changed by command afterwards."`
 	Storage   Storage   `yaml:"storage" help:"Memory and disk of the state machine and its log."`
+	Backup    Backup    `yaml:"backup" help:"Where this node puts backups when it is told to (mcpraft backup run), and which are kept."`
 	Log       Log       `yaml:"log" help:"The log of this process, on standard error."`
 	Shutdown  Shutdown  `yaml:"shutdown" help:"What happens on SIGTERM or Ctrl-C; a second one ends the process at once."`
 }
@@ -166,6 +167,7 @@ func Default() Config {
 			Cache: 256 << 20, MemTable: 64 << 20, Ballast: 64 << 20, Scrub: 16 << 20,
 			SnapshotEntries: raftnode.DefaultSnapshotEntries, TrailingLogs: raftnode.DefaultTrailingLogs,
 		},
+		Backup:   defaultBackup(),
 		Log:      Log{Level: "info", Format: "auto"},
 		Shutdown: Shutdown{Drain: Duration(20 * time.Second)},
 	}

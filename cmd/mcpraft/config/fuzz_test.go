@@ -62,7 +62,7 @@ func loadBytes(text []byte, set []string) (*Loaded, error) {
 // its brackets.
 func isList(path string) bool {
 	switch path[strings.LastIndexByte(path, '.')+1:] {
-	case "join", "allowed_origins", "audience", "methods", "scopes":
+	case "join", "allowed_origins", "audience", "methods", "scopes", "key_files":
 		return true
 	}
 	return false

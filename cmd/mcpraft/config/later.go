@@ -10,8 +10,9 @@ import (
 // whoever writes them has read about them and did not mistype. A key moves from
 // here into Config with the capability that reads it.
 var later = []string{
-	"admin", "audit", "backup", "cache", "firewall", "keys", "limits", "pitr", "snapshot", "supervision", "telemetry",
+	"admin", "audit", "cache", "firewall", "keys", "limits", "pitr", "snapshot", "supervision", "telemetry",
 	"auth.anonymous", "auth.rbac",
+	"backup.alert_if_older", "backup.enabled", "backup.replicas", "backup.retention_days", "backup.schedule", "backup.timezone", "backup.verify",
 	"cluster.autopilot", "cluster.raft",
 	"listen.admin.h2", "listen.admin.h3", "listen.admin.proxy_protocol", "listen.admin.max_body",
 	"listen.mcp.h2", "listen.mcp.h3", "listen.mcp.proxy_protocol", "listen.mcp.max_body",

@@ -98,8 +98,8 @@ func (c *client) call(ctx context.Context, method string, params []byte) ([]byte
 // polite is what a client says that has nobody to ask.
 type polite struct{}
 
-func (polite) Notification(*mcp.Message) {}
-func (polite) Progressed(string, string) {}
+func (polite) Notification(*mcp.Message)         {}
+func (polite) Progressed(string, string, mcp.ID) {}
 
 func (polite) Ask(_ context.Context, m *mcp.Message) (*mcp.Message, error) {
 	switch m.Method() {
