@@ -1,7 +1,8 @@
 # mcpraft: `make help` lists every target. `make check` is exactly what CI runs.
 #
-# Only Go is needed for everything but the targets that say otherwise; tools are
-# built from tools.mod (and lint.mod), pinned there.
+# Only Go is needed for everything but the targets that say otherwise; check needs
+# npm, too, for the official clients and the conformance suite. Tools are built from
+# tools.mod (and lint.mod), pinned there.
 
 GO      ?= go
 BIN     := bin/mcpraft
