@@ -72,6 +72,7 @@ func (c *cluster) start(logName, name string, args ...string) error {
 type devNode struct {
 	ID    string `json:"id"`
 	PID   int    `json:"pid"`
+	MCP   string `json:"mcp"`
 	Admin string `json:"admin"`
 }
 

@@ -18,6 +18,7 @@ var front = []benchmark{
 	{"tools-call-sse", benchCallSSE},
 	{"tools-call-nodes", benchCallNodes},
 	{"initialize", benchInitialize},
+	{"failover-front", benchFailoverFront},
 }
 
 // A path is a way from the load to the native upstream.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,7 +23,15 @@ type balancer struct {
 	*httptest.Server
 	nodes []string // host:port of the MCP ports
 	next  atomic.Uint64
+
+	silent atomic.Pointer[string] // the node that streams a silentCall; nil: none
 }
+
+// silentCall is in the body of a call during which a test kills the node that has
+// it. The reference server says nothing for 11 s: 5 s until the node shows the
+// client an event stream, on which it can come back, and 6 s that another node has
+// to wait for the answer.
+const silentCall = `"duration":11`
 
 func startBalancer(t *testing.T, token string, nodes ...string) *balancer {
 	t.Helper()
@@ -36,6 +45,7 @@ func startBalancer(t *testing.T, token string, nodes ...string) *balancer {
 		},
 		Transport:     b,
 		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0), // that a node was killed in the midst of an answer
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 		},
@@ -60,11 +70,15 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	var refused error
 	for range b.nodes {
 		try := r.Clone(r.Context())
-		try.URL.Host = b.nodes[b.next.Add(1)%uint64(len(b.nodes))]
+		node := b.nodes[b.next.Add(1)%uint64(len(b.nodes))]
+		try.URL.Host = node
 		if r.Body != nil {
 			try.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		answer, err := direct.RoundTrip(try)
+		if err == nil && bytes.Contains(body, []byte(silentCall)) {
+			b.silent.Store(&node)
+		}
 		if err == nil || !isDial(err) {
 			return answer, err
 		}

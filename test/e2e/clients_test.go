@@ -77,6 +77,7 @@ type outcome struct {
 // (each step is answered or fails with a reason), no call is done twice, and a
 // session keeps its id.
 func TestClientsSurviveKills(t *testing.T) {
+	t.Parallel()
 	c := StartCluster(t, 3)
 	upstream := startCounted(t)
 	if out, talk, code := c.Run("upstreams", "add", "demo", upstream.URL+"/mcp"); code != 0 {

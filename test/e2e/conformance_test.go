@@ -52,6 +52,7 @@ func TestConformance(t *testing.T) {
 // TestConformanceWithKills runs every scenario by itself and kills a node before
 // each, in turn; the one before comes back meanwhile.
 func TestConformanceWithKills(t *testing.T) {
+	t.Parallel()
 	c, front := conformanceCluster(t)
 	killed := -1
 	for _, cell := range cells { // no subtests: the nodes live as long as the test that starts them
@@ -66,6 +67,23 @@ func TestConformanceWithKills(t *testing.T) {
 				t.Errorf("%s: %s with node %s killed:\n%s", cell.name, scenario, c.nodes[killed].id, summary(output))
 			}
 		}
+	}
+}
+
+// TestConformanceOfTheUpstreamClient lets the suite be the upstream: it judges the
+// headers, the retries and the metadata of what server/upstream sends.
+func TestConformanceOfTheUpstreamClient(t *testing.T) {
+	client := filepath.Join(t.TempDir(), "client")
+	build(t, client, "../conformance/client")
+	for _, scenario := range []string{"http-standard-headers", "http-custom-headers", "http-invalid-tool-headers", "sse-retry", "request-metadata"} {
+		t.Run(scenario, func(t *testing.T) {
+			output, code := node(t, t.TempDir(), nil,
+				peerFile(t, "node_modules", "conformance-0.2", "dist", "index.js"), "client",
+				"--command", client, "--scenario", scenario, "-o", t.TempDir())
+			if _, results, ok := strings.Cut(output, "Test Results:"); !ok || code != 0 || !strings.Contains(results, "OVERALL: PASSED") {
+				t.Errorf("the suite ends with %d:\n%s", code, lastLines(output, 60))
+			}
+		})
 	}
 }
 

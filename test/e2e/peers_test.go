@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,6 +72,16 @@ func startEverything(t *testing.T, stateless bool) string {
 	startProgram(t, "everything-server "+name, t.TempDir(), peerFile(t, "bin", "everything-server"), "-http", addr, flag)
 	awaitListener(t, addr)
 	return "http://" + addr + "/mcp"
+}
+
+// startReference runs the protocol's reference server, as its users do, at that
+// port, and returns its URL.
+func startReference(t *testing.T, port string) string {
+	t.Helper()
+	script := peerFile(t, "node_modules", "@modelcontextprotocol", "server-everything", "dist", "index.js")
+	startProgram(t, "server-everything", t.TempDir(), "/usr/bin/env", "PORT="+port, nodeBinary(t), script, "streamableHttp")
+	awaitListener(t, net.JoinHostPort("127.0.0.1", port))
+	return "http://127.0.0.1:" + port + "/mcp"
 }
 
 // summary is the part of a suite's output that names scenarios and counts.

@@ -180,3 +180,13 @@ func mcpraft(t *testing.T, home string, args ...string) (stdout, stderr string, 
 	}
 	return out.String(), talk.String(), cmd.ProcessState.ExitCode()
 }
+
+// build builds the program of a package to path.
+func build(t *testing.T, path, pkg string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, pkg)
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("building %s: %v", pkg, err)
+	}
+}
