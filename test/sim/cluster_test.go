@@ -194,7 +194,9 @@ func (h *host) tryStart() error {
 // run starts what a server runs beside its node for sessions.
 func (l *life) run(name string) {
 	actor := record.Principal{Issuer: "mcpraft", Subject: "node/" + name}
-	expiry := session.NewExpiry(session.ExpiryConfig{Replica: l.node, Actor: actor})
+	// The model knows of no suspension that no client asked for: server/session has
+	// the stories of those.
+	expiry := session.NewExpiry(session.ExpiryConfig{Replica: l.node, Actor: actor, IdleAfter: record.MaxSessionTTL})
 	l.node.Duty("expiry", expiry.Run)
 	l.activity = session.NewActivity(session.ActivityConfig{Proposer: l.node, Actor: actor})
 	ctx, stop := context.WithCancel(context.Background())
