@@ -85,7 +85,7 @@ func (c *cluster) readAll(clients []*client) {
 	linearizable := raftnode.ReadOptions{Mode: raftnode.Linearizable}
 	for _, h := range c.up() {
 		for _, key := range last.keys() {
-			if _, ok := last.find(h, key, linearizable); !ok {
+			if !last.settles(h, key, linearizable) {
 				c.failf("%s cannot be read on %s in the end", key, h.name)
 			}
 		}
@@ -97,6 +97,17 @@ func (c *cluster) readAll(clients []*client) {
 	number, _, _ := strings.Cut(e.Location, ":")
 	n, _ := strconv.Atoi(number) // "" is 0: it was never raised
 	c.checkTally(n, clients)
+}
+
+// settles reads key until it is answered, as a user would: links that have just
+// healed refuse a read now and then.
+func (c *client) settles(h *host, key string, o raftnode.ReadOptions) bool {
+	for deadline := time.Now().Add(healLimit); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if _, ok := c.find(h, key, o); ok {
+			return true
+		}
+	}
+	return false
 }
 
 // converge waits until all nodes have applied the same, and compares.
