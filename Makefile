@@ -64,7 +64,7 @@ sim: ## whole clusters in virtual time: SEEDS=2000 rounds, one process each
 
 .PHONY: sim-short
 sim-short: ## the simulation as CI runs it
-	SIM_SEEDS=$(or $(SEEDS),25) $(GO) test -count=1 -timeout 20m ./test/sim
+	SIM_SEEDS=$(or $(SEEDS),200) $(GO) test -count=1 -timeout 20m ./test/sim
 
 # Tests of test/e2e that need what `make peers` installs.
 WITH_PEERS := Conformance|Clients|SDKClient|Official|Readme

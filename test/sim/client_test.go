@@ -33,7 +33,8 @@ type client struct {
 	*cluster
 	name     string
 	rng      *rand.Rand
-	patience time.Duration // longest deadline
+	haste    time.Duration // shortest deadline
+	patience time.Duration // longest
 	home     *host         // asked mostly
 
 	last     uint64            // index of its newest write: it reads its writes
@@ -49,7 +50,7 @@ type tally struct{ accepted, unknown int }
 func newClient(c *cluster, i int) *client {
 	name := fmt.Sprintf("c%d", i+1)
 	return &client{
-		cluster: c, name: name, rng: generator(c.plan.seed, name), patience: c.plan.patience,
+		cluster: c, name: name, rng: generator(c.plan.seed, name), haste: 20 * time.Millisecond, patience: c.plan.patience,
 		revision: make(map[string]uint64), active: make(map[string]record.LogTime),
 	}
 }
@@ -141,7 +142,7 @@ func (c *client) weak() raftnode.ReadOptions {
 
 // deadline is how long the client waits for one request.
 func (c *client) deadline() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), between(c.rng, 20*time.Millisecond, c.patience))
+	return context.WithTimeout(context.Background(), between(c.rng, c.haste, c.patience))
 }
 
 // result is what became of a proposal.

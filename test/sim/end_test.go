@@ -81,11 +81,11 @@ func (n *nemesis) describe() string {
 func (c *cluster) readAll(clients []*client) {
 	last := newClient(c, len(clients))
 	last.name = "end"
-	last.patience = time.Minute
+	last.haste, last.patience = time.Minute, time.Minute // a node that was away may have to catch up
 	linearizable := raftnode.ReadOptions{Mode: raftnode.Linearizable}
 	for _, h := range c.up() {
 		for _, key := range last.keys() {
-			if !last.settles(h, key, linearizable) {
+			if _, ok := last.find(h, key, linearizable); !ok {
 				c.failf("%s cannot be read on %s in the end", key, h.name)
 			}
 		}
@@ -97,17 +97,6 @@ func (c *cluster) readAll(clients []*client) {
 	number, _, _ := strings.Cut(e.Location, ":")
 	n, _ := strconv.Atoi(number) // "" is 0: it was never raised
 	c.checkTally(n, clients)
-}
-
-// settles reads key until it is answered, as a user would: links that have just
-// healed refuse a read now and then.
-func (c *client) settles(h *host, key string, o raftnode.ReadOptions) bool {
-	for deadline := time.Now().Add(healLimit); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if _, ok := c.find(h, key, o); ok {
-			return true
-		}
-	}
-	return false
 }
 
 // converge waits until all nodes have applied the same, and compares.
