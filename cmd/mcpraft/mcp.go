@@ -171,6 +171,37 @@ func (g *gateway) aliases(ctx context.Context, args []string) ([]string, error) 
 	}
 }
 
+// showLists shows what the upstreams that args name, or all of them, answer to a
+// method that lists: each item as view makes it, in the order of the upstreams,
+// and as a table by columns and row for people. If some could not be asked the rest
+// is shown and the exit code tells.
+func showLists[T any](ctx context.Context, g *gateway, args []string, method, member string, view func(alias string, item []byte) T, columns []string, row func(T) []string) error {
+	aliases, err := g.aliases(ctx, args)
+	if err != nil {
+		return err
+	}
+	items, failed, err := g.gather(ctx, aliases, method, member)
+	if err != nil {
+		return err
+	}
+	list := []T{} // not nil: an empty list in JSON
+	for i, alias := range aliases {
+		for _, item := range items[i] {
+			list = append(list, view(alias, item))
+		}
+	}
+	if err := g.app.show(list, func(p *page) {
+		var rows [][]string
+		for _, v := range list {
+			rows = append(rows, row(v))
+		}
+		p.table(columns, rows)
+	}); err != nil {
+		return err
+	}
+	return degradedIf(failed)
+}
+
 // gather asks each upstream for a list, several at once, and gives what each
 // answers in the order of aliases. With one alias its failure is that of the
 // command; of many, failures are told and the rest is shown.

@@ -42,30 +42,14 @@ asked are named on standard error, and the exit code is 8.`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
-				aliases, err := g.aliases(ctx, args)
-				if err != nil {
-					return err
-				}
-				items, failed, err := g.gather(ctx, aliases, mcp.PromptsList, "prompts")
-				if err != nil {
-					return err
-				}
-				list := []promptView{}
-				for i, alias := range aliases {
-					for _, item := range items[i] {
-						list = append(list, promptView{wireName(alias, text(item, "name")), text(item, "description"), promptArguments(item)})
-					}
-				}
-				if err := a.show(list, func(p *page) {
-					var rows [][]string
-					for _, r := range list {
-						rows = append(rows, []string{r.Name, fmt.Sprint(len(r.Arguments)), firstLine(r.Description)})
-					}
-					p.table([]string{"NAME", "ARGUMENTS", "DESCRIPTION"}, rows)
-				}); err != nil {
-					return err
-				}
-				return degradedIf(failed)
+				return showLists(ctx, g, args, mcp.PromptsList, "prompts",
+					func(alias string, item []byte) promptView {
+						return promptView{wireName(alias, text(item, "name")), text(item, "description"), promptArguments(item)}
+					},
+					[]string{"NAME", "ARGUMENTS", "DESCRIPTION"},
+					func(r promptView) []string {
+						return []string{r.Name, fmt.Sprint(len(r.Arguments)), firstLine(r.Description)}
+					})
 			})
 		},
 	}

@@ -41,30 +41,14 @@ be asked are named on standard error, and the exit code is 8.`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
-				aliases, err := g.aliases(ctx, args)
-				if err != nil {
-					return err
-				}
-				items, failed, err := g.gather(ctx, aliases, mcp.ResourcesList, "resources")
-				if err != nil {
-					return err
-				}
-				list := []resourceView{}
-				for i, alias := range aliases {
-					for _, item := range items[i] {
-						list = append(list, resourceView{alias, text(item, "uri"), text(item, "name"), text(item, "mimeType"), text(item, "description")})
-					}
-				}
-				if err := a.show(list, func(p *page) {
-					var rows [][]string
-					for _, r := range list {
-						rows = append(rows, []string{r.Upstream, r.URI, r.MimeType, firstLine(first(r.Description, r.Name))})
-					}
-					p.table([]string{"UPSTREAM", "URI", "TYPE", "DESCRIPTION"}, rows)
-				}); err != nil {
-					return err
-				}
-				return degradedIf(failed)
+				return showLists(ctx, g, args, mcp.ResourcesList, "resources",
+					func(alias string, item []byte) resourceView {
+						return resourceView{alias, text(item, "uri"), text(item, "name"), text(item, "mimeType"), text(item, "description")}
+					},
+					[]string{"UPSTREAM", "URI", "TYPE", "DESCRIPTION"},
+					func(r resourceView) []string {
+						return []string{r.Upstream, r.URI, r.MimeType, firstLine(first(r.Description, r.Name))}
+					})
 			})
 		},
 	}

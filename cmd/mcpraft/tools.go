@@ -48,30 +48,12 @@ asked are named on standard error, and the exit code is 8.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
-				aliases, err := g.aliases(ctx, args)
-				if err != nil {
-					return err
-				}
-				items, failed, err := g.gather(ctx, aliases, mcp.ToolsList, "tools")
-				if err != nil {
-					return err
-				}
-				list := []toolView{}
-				for i, alias := range aliases {
-					for _, item := range items[i] {
-						list = append(list, toolView{wireName(alias, text(item, "name")), text(item, "title"), text(item, "description")})
-					}
-				}
-				if err := a.show(list, func(p *page) {
-					var rows [][]string
-					for _, t := range list {
-						rows = append(rows, []string{t.Name, firstLine(first(t.Description, t.Title))})
-					}
-					p.table([]string{"NAME", "DESCRIPTION"}, rows)
-				}); err != nil {
-					return err
-				}
-				return degradedIf(failed)
+				return showLists(ctx, g, args, mcp.ToolsList, "tools",
+					func(alias string, item []byte) toolView {
+						return toolView{wireName(alias, text(item, "name")), text(item, "title"), text(item, "description")}
+					},
+					[]string{"NAME", "DESCRIPTION"},
+					func(t toolView) []string { return []string{t.Name, firstLine(first(t.Description, t.Title))} })
 			})
 		},
 	}

@@ -3,15 +3,18 @@ package blob_test
 import (
 	"bytes"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/mcpraft/mcpraft/internal/blob"
 	"github.com/mcpraft/mcpraft/internal/blob/blobtest"
@@ -154,14 +157,15 @@ func TestForeignFilesAreNotListed(t *testing.T) {
 }
 
 func TestFolderThatCannotBeWrittenIsForbidden(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Skip("the superuser may write everywhere")
-	}
-	dir := filepath.Join(t.TempDir(), "archive")
-	f := openFolder(t, dir, nil)
-	if err := os.Chmod(filepath.Join(dir, ".incoming"), 0o500); err != nil {
-		t.Fatal(err)
-	}
+	var sealed atomic.Bool
+	readOnly := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if sealed.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			return fs.ErrPermission
+		}
+		return nil
+	})
+	f := openFolder(t, "archive", errorfs.Wrap(vfs.NewMem(), readOnly))
+	sealed.Store(true)
 	if err := f.Put(t.Context(), "object", strings.NewReader("x"), blob.Replace); fault.Of(err) != fault.Forbidden {
 		t.Errorf("Put = %v", err)
 	}
