@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/mcpraft/mcpraft/fsm"
@@ -59,16 +60,25 @@ func (n *Node) supportedVersion() (uint32, error) {
 		return 0, err
 	}
 	defer view.Close()
-	lowest := uint32(fsm.MaxVersion)
+	var supports []uint32
 	for _, s := range n.servers() {
 		node, disk, _ := splitServerID(string(s.ID))
 		m, err := view.Member(node)
 		if err != nil || m.Disk != disk {
 			return 0, nil
 		}
-		lowest = min(lowest, m.Supports)
+		supports = append(supports, m.Supports)
 	}
-	return lowest, nil
+	return commonVersion(fsm.MaxVersion, supports), nil
+}
+
+// commonVersion is the highest version that this binary and all the others
+// support; 0 if there are none to ask.
+func commonVersion(own uint32, others []uint32) uint32 {
+	if len(others) == 0 {
+		return 0
+	}
+	return min(own, slices.Min(others))
 }
 
 // sweepDuty closes producers that were superseded long ago and forgets expired

@@ -31,7 +31,7 @@ func (n *Node) Read(ctx context.Context, o ReadOptions) (*fsm.View, ReadInfo, er
 	index := o.MinIndex
 	switch o.Mode {
 	case Linearizable:
-		p, err := n.confirm.point(ctx)
+		p, err := n.confirmed(ctx)
 		if err != nil {
 			return nil, ReadInfo{}, noConfirmation(ctx, err)
 		}
@@ -62,6 +62,18 @@ func (n *Node) Read(ctx context.Context, o ReadOptions) (*fsm.View, ReadInfo, er
 	info.Index, info.Timeline = meta.Index, meta.Timeline
 	n.metrics.reads[o.Mode].Inc()
 	return view, info, nil
+}
+
+// confirmed is a point at or after now. A round of confirmation that found no
+// leader, which takes it confirmTimeout, is followed by another while the caller
+// has time.
+func (n *Node) confirmed(ctx context.Context) (point, error) {
+	for {
+		p, err := n.confirm.point(ctx)
+		if err == nil || !retryable(err) || ctx.Err() != nil {
+			return p, err
+		}
+	}
 }
 
 // waitApplied waits for the state machine. An index that does not exist yet is

@@ -44,6 +44,24 @@ func TestLeaderWithinItsLeaseStillConfirms(t *testing.T) {
 	})
 }
 
+// One confirmation gives up after confirmTimeout; the caller may have more time.
+func TestLinearizableReadIsTriedUntilItsDeadline(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := form(t, nil)
+		defer c.closeAll()
+		f := c.follower()
+		f.put("a")
+		f.cut()
+		healed := time.AfterFunc(2*confirmTimeout, f.heal)
+		defer healed.Stop()
+		ctx, cancel := context.WithTimeout(t.Context(), 6*confirmTimeout)
+		defer cancel()
+		if err := f.tryRead(ctx, ReadOptions{Mode: Linearizable}); err != nil {
+			t.Errorf("a read with time left after the partition healed: %v", err)
+		}
+	})
+}
+
 func TestBoundedReadOnIsolatedNodeBecomesStale(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := form(t, nil)
