@@ -109,9 +109,9 @@ func dump(t testing.TB, m *Machine) []pair {
 func fingerprint(t testing.TB, m *Machine) string {
 	t.Helper()
 	var s strings.Builder
-	s.WriteString(fmt.Sprintf("%+v\n", m.Meta()))
+	fmt.Fprintf(&s, "%+v\n", m.Meta())
 	for _, p := range dump(t, m) {
-		s.WriteString(fmt.Sprintf("%x %x\n", p.key, p.value))
+		fmt.Fprintf(&s, "%x %x\n", p.key, p.value)
 	}
 	return s.String()
 }

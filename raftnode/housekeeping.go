@@ -23,7 +23,7 @@ func (n *Node) clusterDuty(ctx context.Context, term Term) error {
 			return err
 		}
 		if sleep(ctx, 10*time.Second) != nil {
-			return nil
+			return nil //nolint:nilerr // the term is over
 		}
 	}
 }

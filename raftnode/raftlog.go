@@ -70,7 +70,7 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 			args[i] = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
 		}
 	}
-	l.slog.Log(context.Background(), at, "raft: "+msg, append(l.args, args...)...)
+	l.slog.Log(context.Background(), at, "raft: "+msg, append(l.args, args...)...) //nolint:sloglint // the library's own words
 }
 
 // levelOf is how loud the error among args may be told.

@@ -68,7 +68,7 @@ func show(c Chain) string {
 	var text strings.Builder
 	text.WriteString(strings.Join(parts, " "))
 	for _, g := range c.Gaps {
-		text.WriteString(fmt.Sprintf("; gap %d-%d", g.First, g.Last))
+		fmt.Fprintf(&text, "; gap %d-%d", g.First, g.Last)
 		if g.Recorded {
 			text.WriteString(" recorded")
 		}

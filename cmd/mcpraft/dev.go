@@ -215,7 +215,7 @@ func (r *devRun) addNode(n devNodePlan) error {
 
 func (r *devRun) closeLogs() {
 	for _, l := range r.logs {
-		l.Close()
+		_ = l.Close()
 	}
 }
 

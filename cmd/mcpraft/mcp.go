@@ -328,7 +328,7 @@ func (a *app) asked(input *bufio.Reader, method string, params []byte) ([]byte, 
 	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
 		value, ok, err := a.askOne(input, name, schema.Properties[name], slices.Contains(schema.Required, name))
 		if err != nil {
-			return []byte(`{"action":"cancel"}`), nil
+			return []byte(`{"action":"cancel"}`), nil //nolint:nilerr // the person gave up
 		}
 		if ok {
 			content[name] = value

@@ -72,7 +72,7 @@ func (p *part) judge(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		p.set(Stopped, p.atStop(err))
-		return nil
+		return nil //nolint:nilerr // it was told to stop
 	case err == nil && p.lifetime == Temporary:
 		p.set(Stopped, nil)
 		return nil

@@ -37,7 +37,7 @@ func (s *Supervisor) run(ctx context.Context) error {
 	}
 	err := s.end()
 	cancel()
-	<-served
+	<-served //nolint:errcheck // parts report what they fail of
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -157,7 +158,7 @@ func (o *WriteOptions) header(h http.Header) {
 func (h *httpCarrier) exchange(req *http.Request) (*http.Response, []byte, error) {
 	resp, err := h.client.Do(req)
 	if err != nil {
-		if e, ok := err.(*url.Error); ok {
+		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // the caller names the address
 		}
 		return nil, nil, err
@@ -190,7 +191,7 @@ func (h *httpCarrier) begin(ctx context.Context, t target, method, path string, 
 	h.authorise(req.Header)
 	resp, err := h.client.Do(req)
 	if err != nil {
-		if e, ok := err.(*url.Error); ok {
+		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // the caller names the address
 		}
 		return nil, err

@@ -181,7 +181,7 @@ func (r *Rotation) put(ctx context.Context, term uint64, actor record.Principal,
 		err = receipt.Outcome.Err()
 	}
 	if err == nil {
-		r.c.Logger.Info("key ring "+what, "revision", receipt.Outcome.Revision, "keys", len(content.Keys))
+		r.c.Logger.Info("key ring", "change", what, "revision", receipt.Outcome.Revision, "keys", len(content.Keys))
 	}
 	return receipt, err
 }

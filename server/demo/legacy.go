@@ -163,7 +163,7 @@ func (s *Server) callLegacy(w http.ResponseWriter, r *http.Request, session *ses
 	case done && len(events) == 1:
 		session.drop(c.stream)
 		w.Header().Set("Content-Type", "application/json")
-		w.Write(events[0].Data)
+		_, _ = w.Write(events[0].Data)
 	case len(events) > 0:
 		c.stream.serve(w, r, 0, s.life.Done())
 	}

@@ -163,7 +163,7 @@ func (c *modernCall) notify(m *mcp.Message) {
 	if c.out == nil {
 		c.out = newEventWriter(c.w)
 	}
-	c.out.write(sse.Event{Data: m.Bytes()})
+	_ = c.out.write(sse.Event{Data: m.Bytes()})
 }
 
 // finish sends the answer.

@@ -40,7 +40,7 @@ func New() *Server {
 	life, end := context.WithCancel(context.Background())
 	s := &Server{life: life, end: end, secret: []byte(newID())}
 	s.loadTools()
-	s.notes.put("welcome", "Change me with the tool write_note.")
+	_, _ = s.notes.put("welcome", "Change me with the tool write_note.") // there is room for the first
 	s.start(s.tick)
 	return s
 }
@@ -129,7 +129,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 func respond(w http.ResponseWriter, status int, m *mcp.Message) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(m.Bytes()) // an error means that the client is gone
+	_, _ = w.Write(m.Bytes()) // an error means that the client is gone
 }
 
 // refuse answers a request that has no message, or none that can be named.

@@ -58,7 +58,7 @@ func parseError(raw []byte) (*Error, bool) {
 	code, err := strconv.Atoi(string(Field(raw, "code")))
 	message, ok := Text(Field(raw, "message"))
 	if err != nil || !ok {
-		return nil, false
+		return nil, false //nolint:nilerr // it is no error object
 	}
 	e.Code, e.Message, e.Data = code, message, Field(raw, "data")
 	return &e, true

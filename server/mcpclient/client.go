@@ -304,7 +304,7 @@ func (s *stream) read(ctx context.Context, body io.Reader) (*mcp.Message, error)
 			return nil, fault.New(fault.TooLarge, "a message of the server has more than %d bytes", maxMessage)
 		}
 		if err != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // the stream has ended: the caller resumes it
 		}
 		s.empty = 0
 		if e.HasID {

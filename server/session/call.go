@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -132,8 +133,8 @@ func (c *Call) finish(m *mcp.Message) exchange.Answer {
 	}
 	cancelled, handed := false, false
 	if cause := context.Cause(c.ctx); cause != nil {
-		_, cancelled = cause.(*Cancelled)
-		_, handed = cause.(HandedOver)
+		_, cancelled = errors.AsType[*Cancelled](cause)
+		_, handed = errors.AsType[HandedOver](cause)
 	}
 	if cancelled || handed {
 		m = nil

@@ -190,7 +190,7 @@ func cancellation(request string) *mcp.Message {
 
 func wantCancelled(t *testing.T, c *Call, want bool) {
 	t.Helper()
-	cause, ok := context.Cause(c.Context()).(*Cancelled)
+	cause, ok := errors.AsType[*Cancelled](context.Cause(c.Context()))
 	if ok != want || ok && cause.Reason != "enough" {
 		t.Errorf("the call's context: %v, cancelled should be %v", context.Cause(c.Context()), want)
 	}

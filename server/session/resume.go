@@ -56,7 +56,7 @@ func (s *Sessions) resume(ctx context.Context, live *Live, t *token, carrier exc
 		}
 		return errFinished
 	case ctx.Err() != nil, errors.Is(err, errGone):
-		return nil
+		return nil //nolint:nilerr // the client is gone
 	case errors.Is(err, errTorn):
 		return r.lost("events of the stream are not kept any more")
 	case err != nil:

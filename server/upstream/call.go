@@ -444,7 +444,7 @@ func (c *call) resume(ctx context.Context) (*body, error) {
 		last = err
 		pause = min(2*max(pause, defaultRetry), maxRetry)
 	}
-	return nil, fmt.Errorf("the stream cannot be resumed: %v", last)
+	return nil, fmt.Errorf("the stream cannot be resumed: %v", last) //nolint:errorlint // its kind is not that of the call
 }
 
 // open opens a stream by GET.

@@ -193,7 +193,7 @@ func (l *listener) refused(p *path, err error) error {
 		p.session.lose(p.state)
 		return err
 	default:
-		return fmt.Errorf("%w: %v", errNoStream, err) // 405, and whatever else servers say instead
+		return fmt.Errorf("%w: %v", errNoStream, err) //nolint:errorlint // 405, and whatever else servers say instead
 	}
 }
 
@@ -319,7 +319,7 @@ func (l *listener) modern(ctx context.Context, p *path) error {
 			if p.up.changed(ctx, p.era) {
 				return r
 			}
-			return fmt.Errorf("%w: %v", errNoStream, r)
+			return fmt.Errorf("%w: %v", errNoStream, r) //nolint:errorlint // likewise
 		}
 		return r
 	}

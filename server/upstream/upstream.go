@@ -102,7 +102,7 @@ func (up *upstream) send(ctx context.Context, r *request) (*response, error) {
 		}
 		to, err := redirected(r.url, res)
 		if err != nil {
-			return res, nil // becomes a refusal that names the place
+			return res, nil //nolint:nilerr // becomes a refusal that names the place
 		}
 		res.body.Close()
 		moved := *r
@@ -221,13 +221,13 @@ func parse(data []byte) ([]*mcp.Message, error) {
 	if len(data) > 0 && data[0] == '{' {
 		m, err := mcp.Parse(data, mcp.FromUpstream)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %v", errGarbage, err)
+			return nil, fmt.Errorf("%w: %v", errGarbage, err) //nolint:errorlint // what it was is for people
 		}
 		return []*mcp.Message{m}, nil
 	}
 	list, _, err := mcp.ParseAny(data, mcp.FromUpstream)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", errGarbage, err)
+		return nil, fmt.Errorf("%w: %v", errGarbage, err) //nolint:errorlint // what it was is for people
 	}
 	return list, nil
 }

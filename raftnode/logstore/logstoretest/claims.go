@@ -452,7 +452,7 @@ func tailAndEntries(t *testing.T, place Place) {
 	if tail, err := o.Tail(); err != nil || tail != (logstore.Tail{}) {
 		t.Errorf("tail of an empty log = %v, %v", tail, err)
 	}
-	for range o.Entries(0) {
+	for range o.Entries(0) { //nolint:errcheck // its error is one of the pairs
 		t.Error("an empty log has entries")
 	}
 	o.store(t, run(1, 10, 1))

@@ -65,7 +65,7 @@ func run(ctx context.Context, scenario string, args []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	ran := make(chan error, 1)
 	go func() { ran <- ups.Run(ctx) }()
-	defer func() { cancel(); <-ran }()
+	defer func() { cancel(); <-ran }() //nolint:errcheck // what it says after its end
 	c := &client{ups: ups, caller: upstream.Caller{
 		Principal:    record.Principal{Issuer: "conformance", Subject: "suite"},
 		Session:      "1",

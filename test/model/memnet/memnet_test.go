@@ -142,7 +142,7 @@ func TestDeadlinesEndWaitingReadsAndWrites(t *testing.T) {
 		a.SetReadDeadline(start.Add(time.Second))
 		_, err := read(a)
 		wantError(t, "read", err, os.ErrDeadlineExceeded)
-		if e, ok := err.(net.Error); !ok || !e.Timeout() {
+		if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
 			t.Errorf("%v is no timeout", err)
 		}
 		if took := time.Since(start); took != time.Second {
