@@ -139,6 +139,20 @@ func drawCommand(rt *rapid.T) Command {
 		return &RevokeToken{Name: key(), IfRevision: revision() / 5}
 	case kindPutKeyRing:
 		return &PutKeyRing{Ring: record.KeyRing{Sealed: []byte(key())}, IfRevision: revision() / 5}
+	case kindArchiveAdvance:
+		sequence := uint64(1 + number("sequence", 3))
+		c := &ArchiveAdvance{Timeline: record.Timeline{Number: 1}, Sequence: sequence, First: uint64(1 + number("first", 9)), Hash: record.Hash{byte(sequence)}, Gap: sequence > 1 && number("gap", 3) == 0}
+		if sequence > 1 {
+			c.Previous = record.Hash{byte(sequence - 1)}
+		}
+		c.Last = c.First + uint64(number("last", 9))
+		return c
+	case kindNoteBackup:
+		return &NoteBackup{Timeline: record.Timeline{Number: 1}, Backup: record.Backup{ID: key(), Index: 1 + revision()}}
+	case kindPutLabel:
+		return &PutLabel{Name: key()}
+	case kindRemoveLabels:
+		return &RemoveLabels{Names: []string{key(), key()}}
 	default:
 		return &SweepIdempotency{Keys: []IdempotencyID{(&Idempotency{Route: "PUT /v1", Key: key()}).id(drawPrincipal(rt))}}
 	}

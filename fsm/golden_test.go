@@ -65,6 +65,16 @@ func goldenCommands() []Command {
 		&RevokeToken{Name: "ci", IfRevision: 5},
 		&PutKeyRing{Ring: record.KeyRing{Sealed: []byte("sealed keys")}},
 		&ActivateSessions{IDs: []string{testSession(1, p).ID, "session-0"}},
+		&ArchiveAdvance{
+			Timeline: record.Timeline{Number: 1, Salt: 0x5f3a90c1}, Sequence: 12, First: 88120, Last: 88999, LastTime: 1 << 40,
+			Previous: record.Hash{2}, Hash: record.Hash{1}, Gap: true,
+		},
+		&NoteBackup{
+			Timeline: record.Timeline{Number: 1, Salt: 0x5f3a90c1},
+			Backup:   record.Backup{ID: "20260512T140210Z-88120-5f3a90c1", Index: 88120, LogTime: 1 << 40, Taken: 2 << 40},
+		},
+		&PutLabel{Name: "before-upgrade"},
+		&RemoveLabels{Names: []string{"before-upgrade"}},
 	}
 }
 
@@ -197,7 +207,9 @@ func TestGoldenState(t *testing.T) {
 			c.IfRevision = 0
 		case *AcquireClaim:
 			c.Replaces = 0
-		case *CloseProducers, *RemoveMember, *ReleaseClaim, *UnregisterEntry, *RemoveUpstream, *SetClusterVersion, *RevokeToken:
+		case *ArchiveAdvance:
+			*c = ArchiveAdvance{Timeline: c.Timeline, Sequence: 1, First: 1, Last: 4, LastTime: c.LastTime, Hash: c.Hash}
+		case *RemoveLabels, *CloseProducers, *RemoveMember, *ReleaseClaim, *UnregisterEntry, *RemoveUpstream, *SetClusterVersion, *RevokeToken:
 			continue
 		}
 		p := goldenProposal(c)
@@ -261,7 +273,7 @@ func isTable(id tableID) bool {
 		tableSessionSettings, tableSessionCount, tableSessionCountByUser,
 		tableCall, tableCallCount, tableToken, tableTokenCount, tableKeyRing,
 		tableProducer, tableIdempotency, tableIdempotencyByExpiry, tableIdempotencyCount, tableIdempotencyCountByUser,
-		tableWindow, tableProducerOfNode, tableLocal:
+		tableWindow, tableProducerOfNode, tableArchive, tableLabel, tableLabelCount, tableLocal:
 		return true
 	}
 	return false

@@ -45,6 +45,10 @@ const (
 	tableWindow                 tableID = 0x35
 	tableProducerOfNode         tableID = 0x36
 
+	tableArchive    tableID = 0x52
+	tableLabel      tableID = 0x53
+	tableLabelCount tableID = 0x54
+
 	tableLocal tableID = 0xf0 // of this node alone: not in the digest, not in snapshots
 )
 

@@ -40,6 +40,10 @@ const (
 	kindRevokeToken        kind = 27
 	kindPutKeyRing         kind = 28
 	kindActivateSessions   kind = 29
+	kindArchiveAdvance     kind = 35
+	kindNoteBackup         kind = 36
+	kindPutLabel           kind = 37
+	kindRemoveLabels       kind = 38
 )
 
 // A row is what the log needs to know of a command beside its methods.
@@ -81,6 +85,10 @@ var kinds = [...]row{
 	kindRevokeToken:        {"RevokeToken", func() Command { return new(RevokeToken) }, false, false},
 	kindPutKeyRing:         {"PutKeyRing", func() Command { return new(PutKeyRing) }, true, false},
 	kindActivateSessions:   {"ActivateSessions", func() Command { return new(ActivateSessions) }, false, false},
+	kindArchiveAdvance:     {"ArchiveAdvance", func() Command { return new(ArchiveAdvance) }, true, true},
+	kindNoteBackup:         {"NoteBackup", func() Command { return new(NoteBackup) }, true, true},
+	kindPutLabel:           {"PutLabel", func() Command { return new(PutLabel) }, true, false},
+	kindRemoveLabels:       {"RemoveLabels", func() Command { return new(RemoveLabels) }, true, false},
 }
 
 // known reports whether k is a command of this binary.

@@ -78,10 +78,12 @@ func Chains(refs []Ref) []Chain {
 		c.Timeline = timeline
 		chains = append(chains, c)
 	}
-	slices.SortFunc(chains, func(a, b Chain) int {
-		return cmp.Or(cmp.Compare(a.Timeline.Number, b.Timeline.Number), cmp.Compare(a.Timeline.Salt, b.Timeline.Salt))
-	})
+	slices.SortFunc(chains, func(a, b Chain) int { return compareTimelines(a.Timeline, b.Timeline) })
 	return chains
+}
+
+func compareTimelines(a, b record.Timeline) int {
+	return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Salt, b.Salt))
 }
 
 // A node is a segment in the forest that the links make: each follows at most one.

@@ -306,3 +306,37 @@ func TestRetainNamesBasesAndSegments(t *testing.T) {
 		}
 	}
 }
+
+// A stretch is what can be restored, no more and no less.
+func TestStretchesAreWhatCanBeRestored(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		refs := history(r)
+		if len(refs) == 0 {
+			return
+		}
+		c := Chains(refs)[0]
+		var bases []Base
+		want := map[uint64]bool{}
+		for range rapid.IntRange(0, 6).Draw(r, "bases") {
+			index := rapid.Uint64Range(0, 120).Draw(r, "base")
+			bases = append(bases, Base{index, timeOf(index)})
+			want[index] = true
+		}
+		maps.Copy(want, restorable(c, bases))
+		got, last := map[uint64]bool{}, Stretch{}
+		for _, s := range c.Stretches(bases) {
+			if s.First > s.Last || s.From > s.Until || last.Timeline == s.Timeline && last.Last >= s.First {
+				r.Fatalf("%+v behind %+v", s, last)
+			}
+			for index := s.First; index <= s.Last; index++ {
+				got[index] = true
+			}
+			last = s
+		}
+		for index := range uint64(300) {
+			if got[index] != want[index] {
+				r.Fatalf("index %d: %v, want %v, of %s with %v", index, got[index], want[index], show(c), bases)
+			}
+		}
+	})
+}

@@ -58,7 +58,14 @@ func samples() map[string]any {
 		},
 		"claim":    &Claim{Name: "archiver", Node: "node-1", Process: ID{15: 0x11}, Acquired: 1_700_000_000_000 << 16, Token: 8},
 		"producer": &Producer{ID: ID{1}, Node: "node-1", Opened: 1 << 40, Superseded: 2 << 40, Revision: 5},
-		"epoch":    &Epoch{Term: 3, Node: "node-1", Process: ID{2}, Binary: "1.0.0", Supports: 1, Started: 1 << 40, Revision: 5},
+		"archive": &Archive{
+			Timeline: Timeline{Number: 1, Salt: 0x5f3a90c1}, Sequence: 12, First: 1, Last: 88999, LastTime: 1 << 40, Hash: Hash{1}, Advanced: 2 << 40, Gaps: 1,
+			Backup: &Backup{ID: "20260512T140210Z-88120-5f3a90c1", Index: 88120, LogTime: 1 << 40, Taken: 2 << 40}, Revision: 5,
+		},
+		"label": &Label{
+			Name: "before-upgrade", Timeline: Timeline{Number: 1, Salt: 0x5f3a90c1}, Index: 88120, LogTime: 1 << 40, By: alice, Revision: 5,
+		},
+		"epoch": &Epoch{Term: 3, Node: "node-1", Process: ID{2}, Binary: "1.0.0", Supports: 1, Started: 1 << 40, Revision: 5},
 	}
 }
 
@@ -255,6 +262,14 @@ func TestValidateNamesEveryMistake(t *testing.T) {
 		{&Claim{Name: "c", Process: ID{1}}, "node: is missing"},
 		{&Claim{Name: "c", Node: "a"}, "process: is missing"},
 		{&Producer{Node: "a"}, "id: is missing"},
+		{&Archive{}, "timeline: is missing"},
+		{&Archive{Timeline: Timeline{Number: 1}, Sequence: 1, First: 2, Last: 1}, "last: segment 1 cannot end at index 1"},
+		{&Backup{ID: long(64), Index: 1}, "id: has 65 bytes"},
+		{&Backup{ID: "b"}, "index: is missing"},
+		{&Label{}, "name: is missing"},
+		{&Label{Name: long(MaxLabel)}, "name: has 65 bytes"},
+		{&Label{Name: ".x"}, "name: \".x\" is not a label"},
+		{&Label{Name: "a/b"}, "name: \"a/b\" is not a label"},
 		{&Epoch{Node: "a"}, "process: is missing"},
 		{Principal{}, "principal.issuer: is missing; principal.subject: is missing"},
 	} {
