@@ -50,6 +50,7 @@ var floors = map[string]int{
 
 	"server/archive":  4,
 	"server/auth":     4,
+	"server/catalog":  4,
 	"server/demo":     4,
 	"server/session":  4,
 	"server/upstream": 4,
