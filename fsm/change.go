@@ -10,11 +10,12 @@ import (
 type Noun uint8
 
 const (
-	ChangedAll      Noun = iota + 1 // the whole state was replaced: whatever was read from it may be old
-	ChangedSession                  // Key is its id
-	ChangedUpstream                 // Key is its alias
-	ChangedToken                    // Key is its name
-	ChangedKeyRing                  // Key is empty
+	ChangedAll        Noun = iota + 1 // the whole state was replaced: whatever was read from it may be old
+	ChangedSession                    // Key is its id
+	ChangedUpstream                   // Key is its alias
+	ChangedToken                      // Key is its name
+	ChangedKeyRing                    // Key is empty
+	ChangedCredential                 // Key is its name
 )
 
 // A Change says that a record was written or removed. What it is now, a View
@@ -31,6 +32,8 @@ var followed = [256]Noun{
 	tableUpstream: ChangedUpstream,
 	tableToken:    ChangedToken,
 	tableKeyRing:  ChangedKeyRing,
+
+	tableCredential: ChangedCredential,
 }
 
 // note remembers that the record under key was written or removed.

@@ -45,6 +45,8 @@ func TestChangesAreToldWhenTheyCanBeSeen(t *testing.T) {
 		{propose(&BindSession{ID: s.ID, Binding: testBinding()}), []Change{{ChangedSession, 0, s.ID}}},
 		{propose(&PutToken{Token: record.Token{Name: "ci", Hash: make([]byte, record.TokenHashBytes), Principal: testActor}}), []Change{{ChangedToken, 0, "ci"}}},
 		{propose(&RevokeToken{Name: "ci"}), []Change{{ChangedToken, 0, "ci"}}},
+		{propose(&PutCredential{Credential: record.Credential{Name: "c", Kind: record.CredentialHeader, Secret: []byte("s")}}), []Change{{ChangedCredential, 0, "c"}}},
+		{propose(&RemoveCredential{Name: "c"}), []Change{{ChangedCredential, 0, "c"}}},
 		{propose(&PutKeyRing{Ring: record.KeyRing{Sealed: []byte("k")}}), []Change{{ChangedKeyRing, 0, ""}}},
 		{propose(&RegisterEntry{Entry: record.Entry{Type: record.TypeTool, Key: "k"}}), nil},
 	}

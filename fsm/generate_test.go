@@ -153,6 +153,12 @@ func drawCommand(rt *rapid.T) Command {
 		return &PutLabel{Name: key()}
 	case kindRemoveLabels:
 		return &RemoveLabels{Names: []string{key(), key()}}
+	case kindPutCredential:
+		return &PutCredential{Credential: record.Credential{Name: key(), Kind: record.CredentialHeader, Secret: []byte(key())}, IfRevision: revision() / 5}
+	case kindRemoveCredential:
+		return &RemoveCredential{Name: key(), IfRevision: revision() / 5}
+	case kindSealCredential:
+		return &SealCredential{Name: key(), IfRevision: revision() + 1, Fence: revision() / 5, Token: []byte(key()), TokenExpires: at()}
 	default:
 		return &SweepIdempotency{Keys: []IdempotencyID{(&Idempotency{Route: "PUT /v1", Key: key()}).id(drawPrincipal(rt))}}
 	}

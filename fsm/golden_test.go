@@ -75,6 +75,12 @@ func goldenCommands() []Command {
 		},
 		&PutLabel{Name: "before-upgrade"},
 		&RemoveLabels{Names: []string{"before-upgrade"}},
+		&PutCredential{Credential: record.Credential{
+			Name: "tracker", Kind: record.CredentialOAuth, TokenURL: "https://id.example/token", ClientID: "gateway",
+			Scopes: []string{"read", "write"}, Resource: "https://tracker.example/", Secret: []byte("sealed secret"),
+		}},
+		&RemoveCredential{Name: "tracker", IfRevision: 9},
+		&SealCredential{Name: "tracker", IfRevision: 7, Fence: 6, Token: []byte("sealed token"), TokenExpires: 1 << 60},
 	}
 }
 
@@ -209,7 +215,7 @@ func TestGoldenState(t *testing.T) {
 			c.Replaces = 0
 		case *ArchiveAdvance:
 			*c = ArchiveAdvance{Timeline: c.Timeline, Sequence: 1, First: 1, Last: 4, LastTime: c.LastTime, Hash: c.Hash}
-		case *RemoveLabels, *CloseProducers, *RemoveMember, *ReleaseClaim, *UnregisterEntry, *RemoveUpstream, *SetClusterVersion, *RevokeToken:
+		case *RemoveLabels, *CloseProducers, *RemoveMember, *ReleaseClaim, *UnregisterEntry, *RemoveUpstream, *SetClusterVersion, *RevokeToken, *RemoveCredential:
 			continue
 		}
 		p := goldenProposal(c)
@@ -273,7 +279,8 @@ func isTable(id tableID) bool {
 		tableSessionSettings, tableSessionCount, tableSessionCountByUser,
 		tableCall, tableCallCount, tableToken, tableTokenCount, tableKeyRing,
 		tableProducer, tableIdempotency, tableIdempotencyByExpiry, tableIdempotencyCount, tableIdempotencyCountByUser,
-		tableWindow, tableProducerOfNode, tableArchive, tableLabel, tableLabelCount, tableLocal:
+		tableWindow, tableProducerOfNode, tableArchive, tableLabel, tableLabelCount,
+		tableCredential, tableCredentialCount, tableLocal:
 		return true
 	}
 	return false

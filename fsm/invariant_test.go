@@ -50,6 +50,8 @@ func checkCounters(t testing.TB, m *Machine) {
 			want[string(tableTokenCount.key(scope))]++
 		case tableLabel:
 			want[string(tableLabelCount.key(scope))]++
+		case tableCredential:
+			want[string(tableCredentialCount.key(scope))]++
 		case tableIdempotency:
 			var r remembered
 			decodeTest(t, p, &r)
@@ -62,7 +64,7 @@ func checkCounters(t testing.TB, m *Machine) {
 	}
 	for _, p := range pairs {
 		switch tableID(p.key[0]) {
-		case tableSessionEntryCount, tableSessionCount, tableSessionCountByUser, tableIdempotencyCount, tableIdempotencyCountByUser, tableCallCount, tableTokenCount, tableLabelCount:
+		case tableSessionEntryCount, tableSessionCount, tableSessionCountByUser, tableIdempotencyCount, tableIdempotencyCountByUser, tableCallCount, tableTokenCount, tableLabelCount, tableCredentialCount:
 			n, err := decodeCount(p.value)
 			if err != nil || n == 0 || n != want[string(p.key)] {
 				t.Errorf("counter %q is %d (%v), a recount gives %d", p.key, n, err, want[string(p.key)])

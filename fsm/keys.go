@@ -45,9 +45,11 @@ const (
 	tableWindow                 tableID = 0x35
 	tableProducerOfNode         tableID = 0x36
 
-	tableArchive    tableID = 0x52
-	tableLabel      tableID = 0x53
-	tableLabelCount tableID = 0x54
+	tableArchive         tableID = 0x52
+	tableLabel           tableID = 0x53
+	tableLabelCount      tableID = 0x54
+	tableCredential      tableID = 0x3c
+	tableCredentialCount tableID = 0x3d
 
 	tableLocal tableID = 0xf0 // of this node alone: not in the digest, not in snapshots
 )

@@ -44,6 +44,9 @@ const (
 	kindNoteBackup         kind = 36
 	kindPutLabel           kind = 37
 	kindRemoveLabels       kind = 38
+	kindPutCredential      kind = 44
+	kindRemoveCredential   kind = 45
+	kindSealCredential     kind = 46
 )
 
 // A row is what the log needs to know of a command beside its methods.
@@ -89,6 +92,9 @@ var kinds = [...]row{
 	kindNoteBackup:         {"NoteBackup", func() Command { return new(NoteBackup) }, true, true},
 	kindPutLabel:           {"PutLabel", func() Command { return new(PutLabel) }, true, false},
 	kindRemoveLabels:       {"RemoveLabels", func() Command { return new(RemoveLabels) }, true, false},
+	kindPutCredential:      {"PutCredential", func() Command { return new(PutCredential) }, false, false},
+	kindRemoveCredential:   {"RemoveCredential", func() Command { return new(RemoveCredential) }, false, false},
+	kindSealCredential:     {"SealCredential", func() Command { return new(SealCredential) }, false, false},
 }
 
 // known reports whether k is a command of this binary.

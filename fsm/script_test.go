@@ -34,9 +34,9 @@ import (
 //	call id=#D   calls [after=#D]   token name=N   tokens [after=N] [limit=N]   keyring
 //	expired at=TIME   meta   checks   windows   configure [index=N] DATA   reopen   restore
 //	archive   label name=N   labels [after=N] [limit=N]
-//	fill [tokens=N] [labels=N]
+//	fill [tokens=N] [labels=N] [credentials=N]
 //
-// fill makes tokens and labels with names that no script uses.
+// fill makes records with names that no script uses.
 //
 // After every step the digest is compared with one of the whole state, and the
 // counters with a recount. Together the scripts must meet every rejection of the
@@ -167,15 +167,20 @@ func (s *script) id(d *datadriven.TestData, arg string) (id record.ID) {
 }
 
 func (s *script) fill(d *datadriven.TestData) string {
-	var n uint64
-	scanArg(d, "tokens", &n)
-	var proposals []Proposal
-	var labels uint64
+	var tokens, labels, credentials uint64
+	scanArg(d, "tokens", &tokens)
 	scanArg(d, "labels", &labels)
+	scanArg(d, "credentials", &credentials)
+	var proposals []Proposal
 	for i := range labels {
 		proposals = append(proposals, propose(&PutLabel{Name: fmt.Sprintf("zz-fill-%d", i)}))
 	}
-	for i := range n {
+	for i := range credentials {
+		proposals = append(proposals, propose(&PutCredential{Credential: record.Credential{
+			Name: fmt.Sprintf("zz-fill-%d", i), Kind: record.CredentialHeader, Secret: []byte("f"),
+		}}))
+	}
+	for i := range tokens {
 		proposals = append(proposals, propose(&PutToken{Token: record.Token{
 			Name: fmt.Sprintf("zz-fill-%d", i), Hash: bytes.Repeat([]byte("f"), record.TokenHashBytes), Principal: testActor,
 		}}))
@@ -419,6 +424,10 @@ func (s *script) show(v *View, d *datadriven.TestData) string {
 		limit := uint64(1 << 20)
 		scanArg(d, "limit", &limit)
 		return lines(v.Tokens(sc, text(d, "after")), int(limit))
+	case "credential":
+		return line(v.Credential(sc, text(d, "name")))
+	case "credentials":
+		return lines(v.Credentials(sc, text(d, "after")), 10)
 	case "keyring":
 		return line(v.KeyRing())
 	case "archive":

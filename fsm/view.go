@@ -305,6 +305,17 @@ func (v *View) Tokens(scope record.Scope, behind string) iter.Seq2[record.Token,
 	return viewRecords[record.Token](v, lower, upper)
 }
 
+// Credential is the credential for upstreams of that name.
+func (v *View) Credential(scope record.Scope, name string) (record.Credential, error) {
+	return viewRecord[record.Credential](v, "credential "+quote(name), tableCredential.textKey(scope, name))
+}
+
+// Credentials lists the credentials of a scope behind the name behind.
+func (v *View) Credentials(scope record.Scope, behind string) iter.Seq2[record.Credential, error] {
+	lower, upper := page(tableCredential.key(scope), behind)
+	return viewRecords[record.Credential](v, lower, upper)
+}
+
 // KeyRing is the cluster's own keys, sealed.
 func (v *View) KeyRing() (record.KeyRing, error) {
 	return viewRecord[record.KeyRing](v, "the key ring", tableKeyRing.key(0))

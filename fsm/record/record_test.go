@@ -56,7 +56,12 @@ func samples() map[string]any {
 			Node: "node-1", Disk: ID{1}, Process: ID{2}, PeerAddr: "10.0.0.1:7442", AdminAddr: "10.0.0.1:7441",
 			MCPAddr: "10.0.0.1:7440", Binary: "1.0.0", Supports: 1, Started: 1 << 40, Revision: 5,
 		},
-		"claim":    &Claim{Name: "archiver", Node: "node-1", Process: ID{15: 0x11}, Acquired: 1_700_000_000_000 << 16, Token: 8},
+		"claim": &Claim{Name: "archiver", Node: "node-1", Process: ID{15: 0x11}, Acquired: 1_700_000_000_000 << 16, Token: 8},
+		"credential": &Credential{
+			Name: "tracker", Kind: CredentialOAuth, Header: "X-Token", TokenURL: "https://id.example/token", ClientID: "gateway",
+			Scopes: []string{"read"}, Resource: "https://tracker.example/", Secret: []byte("sealed secret"),
+			Token: []byte("sealed token"), TokenExpires: 3 << 40, Created: 1 << 40, Updated: 2 << 40, Revision: 5,
+		},
 		"producer": &Producer{ID: ID{1}, Node: "node-1", Opened: 1 << 40, Superseded: 2 << 40, Revision: 5},
 		"archive": &Archive{
 			Timeline: Timeline{Number: 1, Salt: 0x5f3a90c1}, Sequence: 12, First: 1, Last: 88999, LastTime: 1 << 40, Hash: Hash{1}, Advanced: 2 << 40, Gaps: 1,
@@ -124,7 +129,8 @@ func TestSamplesSetEveryField(t *testing.T) {
 		value := reflect.ValueOf(v).Elem()
 		for i := range value.NumField() {
 			field := value.Type().Field(i)
-			skip := name == "upstream" && field.Name == "Command" // only one of URL and Command is valid
+			// Only one of URL and Command, of SecretRef and Credential, is valid.
+			skip := name == "upstream" && (field.Name == "Command" || field.Name == "Credential")
 			if value.Field(i).IsZero() && !skip {
 				t.Errorf("golden %s has no %s", name, field.Name)
 			}

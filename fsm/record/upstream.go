@@ -42,6 +42,7 @@ type Upstream struct {
 	Created        LogTime           `cbor:"11,keyasint,omitempty"` // set when applied
 	Updated        LogTime           `cbor:"12,keyasint,omitempty"` // set when applied
 	Revision       uint64            `cbor:"13,keyasint,omitempty"` // set when applied
+	Credential     string            `cbor:"30,keyasint,omitempty"` // name of a Credential of the cluster
 }
 
 // Validate reports every mistake of u.
@@ -77,6 +78,15 @@ func (u *Upstream) Validate() error {
 	}
 	if u.SecretRef != "" {
 		p.name("secret_ref", u.SecretRef, MaxName)
+	}
+	if u.Credential != "" {
+		p.name("credential", u.Credential, MaxName)
+		switch {
+		case u.SecretRef != "":
+			p.add("credential", "goes not with secret_ref: one of them is shown to the upstream")
+		case u.Transport == TransportStdio:
+			p.add("credential", "is for transports http and sse, this one is stdio")
+		}
 	}
 	p.metadata("metadata", u.Metadata)
 	return p.err()
