@@ -1,6 +1,6 @@
 package record
 
-import "net/http"
+import "strings"
 
 // Kinds of credentials.
 const (
@@ -20,7 +20,7 @@ const (
 type Credential struct {
 	Name         string   `cbor:"1,keyasint"` // [a-z0-9][a-z0-9-]*
 	Kind         string   `cbor:"2,keyasint"`
-	Header       string   `cbor:"3,keyasint,omitempty"` // canonical name of the header that carries it; "" means Authorization
+	Header       string   `cbor:"3,keyasint,omitempty"` // name of the header that carries it; "" means Authorization
 	TokenURL     string   `cbor:"4,keyasint,omitempty"` // oauth
 	ClientID     string   `cbor:"5,keyasint,omitempty"` // oauth
 	Scopes       []string `cbor:"6,keyasint,omitempty"` // oauth
@@ -38,8 +38,8 @@ func (c *Credential) Validate() error {
 	p := problems{noun: "credential"}
 	p.name("name", c.Name, MaxName)
 	p.text("header", c.Header, MaxName, false)
-	if c.Header != http.CanonicalHeaderKey(c.Header) {
-		p.add("header", "%q is not in its canonical form %q", c.Header, http.CanonicalHeaderKey(c.Header))
+	if strings.ContainsFunc(c.Header, func(r rune) bool { return !isHeaderRune(r) }) {
+		p.add("header", "%q is no name of a header", c.Header)
 	}
 	switch c.Kind {
 	case CredentialHeader:
@@ -75,3 +75,9 @@ func (p *problems) sealed(field string, data []byte, required bool) {
 
 // ValidCredentialName reports why name cannot name a credential, or nil.
 func ValidCredentialName(name string) error { return validName("credential", name) }
+
+// isHeaderRune reports whether r may be in the name of a header (tchar of RFC
+// 9110, 5.6.2).
+func isHeaderRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+}
