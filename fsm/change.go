@@ -16,6 +16,7 @@ const (
 	ChangedToken                      // Key is its name
 	ChangedKeyRing                    // Key is empty
 	ChangedCredential                 // Key is its name
+	ChangedSlice                      // Key is its alias, NUL, its key
 )
 
 // A Change says that a record was written or removed. What it is now, a View
@@ -32,6 +33,7 @@ var followed = [256]Noun{
 	tableUpstream: ChangedUpstream,
 	tableToken:    ChangedToken,
 	tableKeyRing:  ChangedKeyRing,
+	tableSlice:    ChangedSlice,
 
 	tableCredential: ChangedCredential,
 }

@@ -139,6 +139,23 @@ func drawCommand(rt *rapid.T) Command {
 		return &RevokeToken{Name: key(), IfRevision: revision() / 5}
 	case kindPutKeyRing:
 		return &PutKeyRing{Ring: record.KeyRing{Sealed: []byte(key())}, IfRevision: revision() / 5}
+	case kindStagePage:
+		page := record.SlicePage{Slice: record.SliceID{Alias: key()}, Items: []record.ListItem{{Kind: record.ListTools, Name: key(), Raw: []byte("{}")}}}
+		if page.Number = uint32(number("page", 2)); page.Number > 0 {
+			page.Generation = 1 + revision()
+		}
+		return &StagePage{Page: page}
+	case kindSwapSlice:
+		c := &SwapSlice{Slice: testSlice(key()), Announce: []record.ListKind{record.ListKind(1 + number("list", 3))}}
+		c.Slice.Upstream, c.Slice.Generation, c.Slice.Pages = 1+revision(), 0, uint32(number("pages", 2))
+		if c.Slice.Pages > 0 {
+			c.Slice.Generation = 1 + revision()
+		}
+		return c
+	case kindFailSlice:
+		return &FailSlice{ID: record.SliceID{Alias: key()}, Upstream: 1 + revision(), Error: key()}
+	case kindDropPages:
+		return &DropPages{Pages: []record.PageID{{Slice: record.SliceID{Alias: key()}, Generation: 1 + revision(), Number: uint32(number("page", 2))}}}
 	case kindArchiveAdvance:
 		sequence := uint64(1 + number("sequence", 3))
 		c := &ArchiveAdvance{Timeline: record.Timeline{Number: 1}, Sequence: sequence, First: uint64(1 + number("first", 9)), Hash: record.Hash{byte(sequence)}, Gap: sequence > 1 && number("gap", 3) == 0}

@@ -65,6 +65,15 @@ func goldenCommands() []Command {
 		&RevokeToken{Name: "ci", IfRevision: 5},
 		&PutKeyRing{Ring: record.KeyRing{Sealed: []byte("sealed keys")}},
 		&ActivateSessions{IDs: []string{testSession(1, p).ID, "session-0"}},
+		&StagePage{Page: record.SlicePage{
+			Slice: record.SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Number: 1, Items: []record.ListItem{
+				{Kind: record.ListTools, Name: "search", Raw: []byte(`{"name":"search"}`)},
+				{Kind: record.ListResources, Name: "note://a", Raw: []byte(`{"uri":"note://a"}`)},
+			},
+		}},
+		&SwapSlice{Slice: testSlice("github"), Announce: []record.ListKind{record.ListTools, record.ListPrompts}},
+		&FailSlice{ID: record.SliceID{Alias: "github", Key: "team-a"}, Upstream: 5, Error: "unreachable"},
+		&DropPages{Pages: []record.PageID{{Slice: record.SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Number: 1}}},
 		&ArchiveAdvance{
 			Timeline: record.Timeline{Number: 1, Salt: 0x5f3a90c1}, Sequence: 12, First: 88120, Last: 88999, LastTime: 1 << 40,
 			Previous: record.Hash{2}, Hash: record.Hash{1}, Gap: true,
@@ -81,6 +90,14 @@ func goldenCommands() []Command {
 		}},
 		&RemoveCredential{Name: "tracker", IfRevision: 9},
 		&SealCredential{Name: "tracker", IfRevision: 7, Fence: 6, Token: []byte("sealed token"), TokenExpires: 1 << 60},
+	}
+}
+
+func testSlice(alias string) record.Slice {
+	return record.Slice{
+		ID: record.SliceID{Alias: alias}, Generation: 5, Pages: 2, Digest: bytes.Repeat([]byte{0xcd}, record.SliceDigestBytes), Upstream: 5,
+		Modern: true, Protocol: "2026-07-28", Capabilities: []byte(`{"tools":{}}`), ServerInfo: []byte(`{"name":"s"}`), Instructions: "Be kind.",
+		TTL: 60_000, Quarantined: []record.Quarantined{{Kind: record.ListTools, Name: "bad", Reason: "no schema"}}, Hidden: 2, Truncated: true,
 	}
 }
 
@@ -202,6 +219,7 @@ func TestGoldenEnvelope(t *testing.T) {
 // TestGoldenState pins every key and value of a small state, its digest, and its
 // snapshot stream.
 func TestGoldenState(t *testing.T) {
+	const upstreamAt, stagedAt = 13, 21 // revisions, as state.txt shows them
 	m := openTest(t, vfs.NewMem())
 	defer closeTest(t, m)
 	var proposals []Proposal
@@ -215,6 +233,12 @@ func TestGoldenState(t *testing.T) {
 			c.Replaces = 0
 		case *ArchiveAdvance:
 			*c = ArchiveAdvance{Timeline: c.Timeline, Sequence: 1, First: 1, Last: 4, LastTime: c.LastTime, Hash: c.Hash}
+		case *StagePage:
+			c.Page.Slice.Key, c.Page.Generation, c.Page.Number = "", 0, 0
+		case *SwapSlice:
+			c.Slice.Upstream, c.Slice.Generation, c.Slice.Pages = upstreamAt, stagedAt, 1
+		case *FailSlice:
+			c.Upstream = upstreamAt
 		case *RemoveLabels, *CloseProducers, *RemoveMember, *ReleaseClaim, *UnregisterEntry, *RemoveUpstream, *SetClusterVersion, *RevokeToken, *RemoveCredential:
 			continue
 		}
@@ -280,7 +304,7 @@ func isTable(id tableID) bool {
 		tableCall, tableCallCount, tableToken, tableTokenCount, tableKeyRing,
 		tableProducer, tableIdempotency, tableIdempotencyByExpiry, tableIdempotencyCount, tableIdempotencyCountByUser,
 		tableWindow, tableProducerOfNode, tableArchive, tableLabel, tableLabelCount,
-		tableCredential, tableCredentialCount, tableLocal:
+		tableCredential, tableCredentialCount, tableSlice, tableSlicePage, tableStaging, tableLocal:
 		return true
 	}
 	return false

@@ -1,7 +1,11 @@
 package fsm
 
-// hotBytes bounds the keys and values in the cache of hot records.
-const hotBytes = 32 << 20
+// hotBytes bounds the keys and values in the cache of hot records, and maxHotValue
+// one value: pages of lists would push out what is read all the time.
+const (
+	hotBytes    = 32 << 20
+	maxHotValue = 16 << 10
+)
 
 // A hotCache keeps the records that commands read or wrote last, so that a
 // counter or a settings record costs no read. It is a table of pairs of slots:

@@ -45,6 +45,10 @@ const (
 	tableWindow                 tableID = 0x35
 	tableProducerOfNode         tableID = 0x36
 
+	tableSlice     tableID = 0x48
+	tableSlicePage tableID = 0x49
+	tableStaging   tableID = 0x4a
+
 	tableArchive         tableID = 0x52
 	tableLabel           tableID = 0x53
 	tableLabelCount      tableID = 0x54

@@ -40,6 +40,10 @@ const (
 	kindRevokeToken        kind = 27
 	kindPutKeyRing         kind = 28
 	kindActivateSessions   kind = 29
+	kindStagePage          kind = 30
+	kindSwapSlice          kind = 31
+	kindFailSlice          kind = 32
+	kindDropPages          kind = 33
 	kindArchiveAdvance     kind = 35
 	kindNoteBackup         kind = 36
 	kindPutLabel           kind = 37
@@ -88,6 +92,10 @@ var kinds = [...]row{
 	kindRevokeToken:        {"RevokeToken", func() Command { return new(RevokeToken) }, false, false},
 	kindPutKeyRing:         {"PutKeyRing", func() Command { return new(PutKeyRing) }, true, false},
 	kindActivateSessions:   {"ActivateSessions", func() Command { return new(ActivateSessions) }, false, false},
+	kindStagePage:          {"StagePage", func() Command { return new(StagePage) }, false, false},
+	kindSwapSlice:          {"SwapSlice", func() Command { return new(SwapSlice) }, false, false},
+	kindFailSlice:          {"FailSlice", func() Command { return new(FailSlice) }, false, false},
+	kindDropPages:          {"DropPages", func() Command { return new(DropPages) }, false, true},
 	kindArchiveAdvance:     {"ArchiveAdvance", func() Command { return new(ArchiveAdvance) }, true, true},
 	kindNoteBackup:         {"NoteBackup", func() Command { return new(NoteBackup) }, true, true},
 	kindPutLabel:           {"PutLabel", func() Command { return new(PutLabel) }, true, false},

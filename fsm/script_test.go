@@ -33,6 +33,7 @@ import (
 //	whereis type=T key=K   session id=ID   upstreams   members   claims   producers   epoch   settings   counts
 //	call id=#D   calls [after=#D]   token name=N   tokens [after=N] [limit=N]   keyring
 //	expired at=TIME   meta   checks   windows   configure [index=N] DATA   reopen   restore
+//	slice alias=A [key=K]   slices   pages alias=A [key=K] generation=G   loose
 //	archive   label name=N   labels [after=N] [limit=N]
 //	fill [tokens=N] [labels=N] [credentials=N]
 //
@@ -430,6 +431,16 @@ func (s *script) show(v *View, d *datadriven.TestData) string {
 		return lines(v.Credentials(sc, text(d, "after")), 10)
 	case "keyring":
 		return line(v.KeyRing())
+	case "slice":
+		return line(v.Slice(sc, record.SliceID{Alias: text(d, "alias"), Key: text(d, "key")}))
+	case "slices":
+		return lines(v.Slices(sc), 1<<20)
+	case "pages":
+		var generation uint64
+		scanArg(d, "generation", &generation)
+		return lines(v.SlicePages(sc, record.SliceID{Alias: text(d, "alias"), Key: text(d, "key")}, generation), 1<<20)
+	case "loose":
+		return lines(v.LoosePages(sc), 1<<20)
 	case "archive":
 		return line(v.Archive())
 	case "label":
@@ -566,6 +577,12 @@ func briefValue(v any) string {
 		return string(v)
 	case record.Pool:
 		return "{" + brief(v) + "}"
+	case []record.ListItem:
+		var out []string
+		for _, i := range v {
+			out = append(out, "{"+brief(i)+"}")
+		}
+		return strings.Join(out, " ")
 	}
 	return fmt.Sprint(v)
 }

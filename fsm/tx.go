@@ -185,7 +185,11 @@ func (t *tx) writePair(key, value []byte, removed bool) {
 // settle hands what the batch read and wrote to the cache, after the commit.
 func (t *tx) settle() {
 	for i := range t.order {
-		if c := &t.order[i]; c.value != nil || c.written {
+		c := &t.order[i]
+		switch {
+		case len(c.value) > maxHotValue:
+			t.state.hot.set(c.hash, c.key, nil)
+		case c.value != nil || c.written:
 			t.state.hot.set(c.hash, c.key, c.value)
 		}
 	}

@@ -50,7 +50,7 @@ func (*PutUpstream) rejections() []rejection {
 	}
 }
 
-// RemoveUpstream forgets an upstream.
+// RemoveUpstream forgets an upstream, and what it lists.
 type RemoveUpstream struct {
 	Alias      string `cbor:"1,keyasint"`
 	IfRevision uint64 `cbor:"2,keyasint,omitempty"` // 0: any
@@ -66,6 +66,7 @@ func (c *RemoveUpstream) apply(t *tx) Outcome {
 		return o
 	}
 	upstreams.remove(t, old)
+	t.removeSlice(record.SliceID{Alias: c.Alias})
 	return accept()
 }
 

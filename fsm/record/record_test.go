@@ -63,6 +63,17 @@ func samples() map[string]any {
 			Token: []byte("sealed token"), TokenExpires: 3 << 40, Created: 1 << 40, Updated: 2 << 40, Revision: 5,
 		},
 		"producer": &Producer{ID: ID{1}, Node: "node-1", Opened: 1 << 40, Superseded: 2 << 40, Revision: 5},
+		"slice": &Slice{
+			ID: SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Pages: 2, Items: 40, Bytes: 9000, Digest: bytes.Repeat([]byte{0xcd}, SliceDigestBytes),
+			Upstream: 4, Modern: true, Protocol: "2026-07-28", Capabilities: []byte(`{"tools":{}}`), ServerInfo: []byte(`{"name":"s"}`),
+			Instructions: "Be kind.", TTL: 60_000, Quarantined: []Quarantined{{Kind: ListTools, Name: "bad", Reason: "no schema"}}, Hidden: 2,
+			Truncated: true, Error: "unreachable", Failed: 3 << 40, Listed: 2 << 40, Announced: []uint64{7, 0, 0, 5}, Revision: 8,
+		},
+		"page": &SlicePage{Slice: SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Number: 1, Items: []ListItem{
+			{Kind: ListTools, Name: "search", Raw: []byte(`{"name":"search"}`)},
+			{Kind: ListPrompts, Name: "greet", Raw: []byte(`{"name":"greet"}`)},
+		}},
+		"staging": &Staging{Slice: SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Pages: 2, Items: 40, Bytes: 9000},
 		"archive": &Archive{
 			Timeline: Timeline{Number: 1, Salt: 0x5f3a90c1}, Sequence: 12, First: 1, Last: 88999, LastTime: 1 << 40, Hash: Hash{1}, Advanced: 2 << 40, Gaps: 1,
 			Backup: &Backup{ID: "20260512T140210Z-88120-5f3a90c1", Index: 88120, LogTime: 1 << 40, Taken: 2 << 40}, Revision: 5,
@@ -203,6 +214,11 @@ func TestValidateNamesEveryMistake(t *testing.T) {
 		change(&s)
 		return &s
 	}
+	slice := func(change func(*Slice)) *Slice {
+		s := Slice{ID: SliceID{Alias: "a"}, Digest: make([]byte, SliceDigestBytes), Upstream: 1}
+		change(&s)
+		return &s
+	}
 	upstream := func(change func(*Upstream)) *Upstream {
 		u := Upstream{Alias: "a", Transport: TransportHTTP, URL: "https://x.example"}
 		change(&u)
@@ -268,6 +284,18 @@ func TestValidateNamesEveryMistake(t *testing.T) {
 		{&Claim{Name: "c", Process: ID{1}}, "node: is missing"},
 		{&Claim{Name: "c", Node: "a"}, "process: is missing"},
 		{&Producer{Node: "a"}, "id: is missing"},
+		{SliceID{Key: "a\nb"}, "alias: is missing; key: contains a control character"},
+		{&SlicePage{Slice: SliceID{Alias: "a"}}, "items: are 0, want 1 to 1000"},
+		{&SlicePage{Slice: SliceID{Alias: "a"}, Generation: 1, Number: MaxSlicePages}, "number: 200 is not below 200"},
+		{&SlicePage{Slice: SliceID{Alias: "a"}, Generation: 1}, "generation: 1 does not go with page 0"},
+		{&SlicePage{Slice: SliceID{Alias: "a"}, Items: []ListItem{{}}}, "items[0].kind: 0 is not one of 1 to 4; items[0].name: is missing; items[0].raw: has 0 bytes"},
+		{&SlicePage{Slice: SliceID{Alias: "a"}, Items: []ListItem{{ListPrompts, "b", []byte("{}")}, {ListTools, "c", []byte("{}")}}}, "items[1]: is not in ascending order"},
+		{&SlicePage{Slice: SliceID{Alias: "a"}, Items: []ListItem{{ListTools, "b", make([]byte, MaxItemBytes)}, {ListTools, "c", make([]byte, MaxItemBytes)}}}, "items: have 131106 bytes, the limit is 102400"},
+		{slice(func(s *Slice) { s.Pages = 1 }), "pages: are 1 of generation 0"},
+		{&Slice{ID: SliceID{Alias: "a"}}, "digest: has 0 bytes, want 32; upstream: names no revision"},
+		{slice(func(s *Slice) { s.Instructions = long(MaxSliceMeta) }), "instructions: has 16385 bytes"},
+		{slice(func(s *Slice) { s.Quarantined = []Quarantined{{}} }), "quarantined[0].kind: 0 is not one of 1 to 4; quarantined[0].reason: is missing; hidden: 0 is less than the 1 that are named"},
+		{slice(func(s *Slice) { s.Quarantined, s.Hidden = make([]Quarantined, 65), 65 }), "quarantined: are 65, the limit is 64"},
 		{&Archive{}, "timeline: is missing"},
 		{&Archive{Timeline: Timeline{Number: 1}, Sequence: 1, First: 2, Last: 1}, "last: segment 1 cannot end at index 1"},
 		{&Backup{ID: long(64), Index: 1}, "id: has 65 bytes"},

@@ -43,7 +43,7 @@ const (
 	MaxPageBytes      = 100 << 10 // of a page: names, JSON and what each item adds to them
 	MaxSliceItems     = 10_000
 	MaxSliceBytes     = 8 << 20
-	MaxSlicePages     = 256
+	MaxSlicePages     = 200
 	MaxSliceKey       = 64
 	MaxSliceError     = 256
 	MaxSliceMeta      = 16 << 10 // capabilities, server info and instructions, each
@@ -151,6 +151,13 @@ func (s *SlicePage) Size() int {
 	return size
 }
 
+// A PageID names a page.
+type PageID struct {
+	Slice      SliceID `cbor:"1,keyasint"`
+	Generation uint64  `cbor:"2,keyasint"`
+	Number     uint32  `cbor:"3,keyasint,omitempty"`
+}
+
 // A Staging is a generation of a slice whose pages are being written. Only one of
 // a slice can go on.
 type Staging struct {
@@ -159,6 +166,16 @@ type Staging struct {
 	Pages      uint32  `cbor:"3,keyasint"` // written so far
 	Items      uint32  `cbor:"4,keyasint"`
 	Bytes      uint64  `cbor:"5,keyasint"`
+}
+
+// Validate reports every mistake of s.
+func (s *Staging) Validate() error {
+	p := problems{noun: "staging"}
+	p.sliceID(s.Slice)
+	if s.Generation == 0 || s.Pages == 0 {
+		p.add("pages", "are %d of generation %d", s.Pages, s.Generation)
+	}
+	return p.err()
 }
 
 // A Quarantined is an item that an upstream lists and nobody is shown.
