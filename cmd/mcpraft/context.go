@@ -18,7 +18,8 @@ type target struct {
 	Addresses []string
 	Token     string
 	CAFile    string
-	Context   string // the context that any of it came from; "" for none
+	MCP       []string // base URLs of MCP ports; empty: ask the cluster
+	Context   string   // the context that any of it came from; "" for none
 }
 
 // target finds out which cluster is meant: flag over environment over context
@@ -39,7 +40,7 @@ func (a *app) target() (target, error) {
 		if err != nil {
 			return target{}, err
 		}
-		t.Addresses, t.Token, t.CAFile = c.Addresses, c.Token, c.CAFile
+		t.Addresses, t.Token, t.CAFile, t.MCP = c.Addresses, c.Token, c.CAFile, c.MCP
 	}
 	if addr := first(a.flags.addr, a.getenv("MCPRAFT_ADDR")); addr != "" {
 		given := strings.Split(addr, ",")
@@ -50,6 +51,9 @@ func (a *app) target() (target, error) {
 	}
 	if token := first(a.flags.token, a.getenv("MCPRAFT_TOKEN")); token != "" {
 		t.Token = token
+	}
+	if given := a.getenv("MCPRAFT_MCP_ADDR"); given != "" {
+		t.MCP = strings.Split(given, ",")
 	}
 	if len(t.Addresses) == 0 {
 		t.Addresses = []string{defaultAddr}
@@ -106,11 +110,12 @@ type contextView struct {
 	Addresses []string `json:"addresses"`
 	Token     string   `json:"token"` // "saved" or "none"
 	CAFile    string   `json:"ca_file,omitempty"`
+	MCP       []string `json:"mcp,omitempty"`
 }
 
 func (c *contexts) view(name string) contextView {
 	saved := c.Saved[name]
-	v := contextView{Name: name, Current: name == c.Current, Addresses: saved.Addresses, Token: "none", CAFile: saved.CAFile}
+	v := contextView{Name: name, Current: name == c.Current, Addresses: saved.Addresses, Token: "none", CAFile: saved.CAFile, MCP: saved.MCP}
 	if saved.Token != "" {
 		v.Token = "saved"
 	}
@@ -180,6 +185,7 @@ func newContextShowCommand(a *app) *cobra.Command {
 				p.fields([2]string{"name", v.Name},
 					[2]string{"current", yesNo(v.Current)},
 					[2]string{"addresses", strings.Join(v.Addresses, ", ")},
+					[2]string{"mcp", first(strings.Join(v.MCP, ", "), "as the nodes announce")},
 					[2]string{"token", v.Token},
 					[2]string{"ca file", first(v.CAFile, "the system's certificates")},
 					[2]string{"file", saved.path})
@@ -221,20 +227,25 @@ func newContextUseCommand(a *app) *cobra.Command {
 
 func newContextAddCommand(a *app) *cobra.Command {
 	var tokenFile, caFile string
+	var ports []string
 	cmd := &cobra.Command{
 		Use:   "add NAME --addr HOST:PORT[,HOST:PORT…]",
 		Short: "Save a context, or replace the one of that name",
 		Long: `Save how to reach a cluster. The addresses are those of --addr, the token is
 read from a file ("-" is standard input) so that it never stands on a command
-line. The first context that is saved becomes the one in use.`,
-		Example: `  mcpraft context add prod --addr https://node-1.example:7441 --token-file token --ca-file ca.crt`,
-		Args:    cobra.ExactArgs(1),
+line. The first context that is saved becomes the one in use.
+
+MCP clients are given the addresses of MCP ports that the nodes announce, or those
+of --mcp: the load balancer in front of them.`,
+		Example: `  mcpraft context add prod --addr https://node-1.example:7441 --token-file token --ca-file ca.crt
+  mcpraft context add prod --addr https://node-1.example:7441 --mcp https://mcp.example --token-file token`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if a.flags.addr == "" {
 				return fault.New(fault.Invalid, "a context needs an address").
 					WithHint("add --addr HOST:PORT, the admin API of a node (several, separated by commas, if you can)")
 			}
-			c := savedContext{Addresses: strings.Split(a.flags.addr, ","), Token: a.flags.token, CAFile: caFile}
+			c := savedContext{Addresses: strings.Split(a.flags.addr, ","), Token: a.flags.token, CAFile: caFile, MCP: ports}
 			if tokenFile != "" {
 				token, err := a.readToken(tokenFile)
 				if err != nil {
@@ -255,6 +266,7 @@ line. The first context that is saved becomes the one in use.`,
 		},
 	}
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "`FILE` with the bearer token, - for standard input")
+	cmd.Flags().StringSliceVar(&ports, "mcp", nil, "base `URL` for MCP clients, such as that of a load balancer; may be given again")
 	cmd.Flags().StringVar(&caFile, "ca-file", "", "`FILE` with the certificates to trust, for https addresses")
 	return cmd
 }

@@ -24,6 +24,7 @@ type savedContext struct {
 	Addresses []string `yaml:"addresses"`         // admin APIs of its nodes, tried in this order
 	Token     string   `yaml:"token,omitempty"`   // bearer token for them
 	CAFile    string   `yaml:"ca_file,omitempty"` // certificates to trust for https addresses; empty: the system's
+	MCP       []string `yaml:"mcp,omitempty"`     // base URLs of MCP ports, or of what stands in front of them; empty: those that the nodes announce
 }
 
 // contexts is the file of contexts: contexts.yaml in mcpraft's folder of the

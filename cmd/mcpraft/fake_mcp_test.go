@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/mcpraft/mcpraft/internal/sse"
 	"github.com/mcpraft/mcpraft/server/mcp"
@@ -17,6 +18,7 @@ func (f *fakeCluster) mcp(w http.ResponseWriter, r *http.Request) {
 	alias := r.PathValue("alias")
 	f.mu.Lock()
 	_, exists := f.upstreams[alias]
+	_, made := f.tokens[tokenName(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))]
 	f.mu.Unlock()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -24,7 +26,7 @@ func (f *fakeCluster) mcp(w http.ResponseWriter, r *http.Request) {
 	}
 	m, err := mcp.Parse(body, mcp.Inbound)
 	switch {
-	case r.Header.Get("Authorization") != "Bearer "+fakeToken:
+	case !made && r.Header.Get("Authorization") != "Bearer "+fakeToken:
 		fail(w, http.StatusUnauthorized, "the bearer token is not one of this cluster", "unauthenticated")
 	case !exists:
 		fail(w, http.StatusNotFound, fmt.Sprintf("there is no upstream %q", alias), "not_found")

@@ -16,6 +16,7 @@ import (
 //
 //	file NAME [mode]   writes a file; $HOME in it becomes the directory
 //	ls                 lists the directory with modes
+//	cat NAME           shows a file
 func TestFileScripts(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("testdata", "files"))
 	if err != nil {
@@ -31,16 +32,39 @@ func TestFileScripts(t *testing.T) {
 				return s.file(t, d)
 			case "ls":
 				return s.ls(t)
+			case "cat":
+				return s.cat(t, d)
 			default:
-				return keyID.ReplaceAllString(date.ReplaceAllString(s.step(t, d), "DATE"), "KEY")
+				return steady(s.step(t, d))
 			}
 		})
 	})
 }
 
+func (s *script) cat(t *testing.T, d *datadriven.TestData) string {
+	text, err := os.ReadFile(d.CmdArgs[0].Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return steady(s.normal(string(text)))
+}
+
+// steady is text without what differs from run to run.
+func steady(text string) string {
+	for _, r := range []struct {
+		what *regexp.Regexp
+		by   string
+	}{{date, "DATE"}, {keyID, "KEY"}, {backup, "TIME.bak"}, {tokenID, "${1}ID"}} {
+		text = r.what.ReplaceAllString(text, r.by)
+	}
+	return text
+}
+
 var (
-	date  = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
-	keyID = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
+	backup  = regexp.MustCompile(`\b\d{8}-\d{6}\.\d{3}\.bak`)
+	tokenID = regexp.MustCompile(`\b((?:mcpraft_)?(?:cursor|codex|claude-code|vscode)-)[a-z2-7]{6}`)
+	date    = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
+	keyID   = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
 )
 
 func (s *script) file(t *testing.T, d *datadriven.TestData) string {
@@ -74,5 +98,5 @@ func (s *script) ls(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out.String()
+	return steady(out.String())
 }

@@ -47,7 +47,7 @@ type gateway struct {
 }
 
 // useGateway runs f with the MCP ports of the cluster that the command line means:
-// those of MCPRAFT_MCP_ADDR, else those that the nodes announce.
+// those of MCPRAFT_MCP_ADDR or of the context, else those that the nodes announce.
 func (a *app) useGateway(cmd *cobra.Command, f func(context.Context, *gateway) error) error {
 	t, err := a.target()
 	if err != nil {
@@ -55,15 +55,22 @@ func (a *app) useGateway(cmd *cobra.Command, f func(context.Context, *gateway) e
 	}
 	return a.ask(cmd, func(ctx context.Context, admin *adminapi.Client) error {
 		g := &gateway{app: a, t: t, admin: admin, limit: a.flags.timeout}
-		if given := a.getenv("MCPRAFT_MCP_ADDR"); given != "" {
-			for addr := range strings.SplitSeq(given, ",") {
-				g.bases = append(g.bases, baseURL(addr, t.Addresses[0]))
-			}
-		} else if err := g.findPorts(ctx); err != nil {
+		if err := g.findBases(ctx); err != nil {
 			return err
 		}
 		return f(ctx, g)
 	})
+}
+
+// findBases finds the MCP ports of the cluster.
+func (g *gateway) findBases(ctx context.Context) error {
+	if len(g.t.MCP) == 0 {
+		return g.findPorts(ctx)
+	}
+	for _, addr := range g.t.MCP {
+		g.bases = append(g.bases, baseURL(addr, g.t.Addresses[0]))
+	}
+	return nil
 }
 
 // findPorts asks the cluster for the addresses of its MCP ports, that of the node
@@ -112,10 +119,22 @@ func baseURL(addr, admin string) string {
 	return "http://" + addr
 }
 
-// open begins a session with an upstream; the caller closes it.
+// aggregatePath is the endpoint of all upstreams together.
+const aggregatePath = "/mcp"
+
+// endpointPath is the endpoint of one upstream, of all for "".
+func endpointPath(alias string) string {
+	if alias == "" {
+		return aggregatePath
+	}
+	return "/servers/" + url.PathEscape(alias) + "/mcp"
+}
+
+// open begins a session with an upstream, or with all of them for ""; the caller
+// closes it.
 func (g *gateway) open(ctx context.Context, alias string, c mcpclient.Config) (*mcpclient.Client, mcpclient.Server, error) {
 	for _, base := range g.bases {
-		c.URLs = append(c.URLs, base+"/servers/"+url.PathEscape(alias)+"/mcp")
+		c.URLs = append(c.URLs, base+endpointPath(alias))
 	}
 	config, err := g.t.tls()
 	if err != nil {

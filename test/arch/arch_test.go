@@ -60,8 +60,9 @@ var floors = map[string]int{
 	"server/admin": 6,
 	"server/front": 6,
 
-	"cmd/mcpraft/config": 7,
-	"server":             7,
+	"cmd/mcpraft/clientfile": 7,
+	"cmd/mcpraft/config":     7,
+	"server":                 7,
 
 	"cmd/mcpraft": 8,
 }
@@ -78,6 +79,8 @@ var homes = []struct {
 	{"github.com/cockroachdb/pebble", []string{"github.com/cockroachdb/pebble/v2/vfs"}, []string{"fsm"}},
 	{"github.com/go-json-experiment/json", nil, []string{"internal/strictjson"}},
 	{"github.com/goccy/go-yaml", nil, []string{"cmd/mcpraft"}},
+	{"github.com/tailscale/hujson", nil, []string{"cmd/mcpraft/clientfile"}},
+	{"github.com/pelletier/go-toml", nil, []string{"cmd/mcpraft/clientfile"}},
 	{"github.com/thejerf/suture", nil, []string{"internal/supervise"}},
 	{"crypto/cipher", nil, []string{"internal/seal"}},
 	{"golang.org/x/crypto/chacha20poly1305", nil, []string{"internal/seal"}},
