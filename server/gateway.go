@@ -85,7 +85,7 @@ func (s *Server) buildGateway(self record.Principal) error {
 	s.router = router.New(router.Config{
 		Sessions:  router.FromSessions(s.sessions),
 		Upstreams: s.upstreams,
-		Aliases:   recipes.list,
+		Version:   s.c.Node.Binary,
 		Logger:    s.log,
 	})
 	s.front, err = front.New(front.Config{

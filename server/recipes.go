@@ -17,7 +17,6 @@ const (
 	maxRecipes    = 4096            // upstreams kept in memory
 	recipeLookups = 10              // unknown aliases a second that the leader is asked about
 	recipeLimit   = 3 * time.Second // for such a question
-	maxListed     = 64              // aliases that list gives
 )
 
 // recipes are the records of upstreams for the message plane: in memory, and
@@ -95,24 +94,4 @@ func (r *recipes) read(alias string, mode raftnode.ReadMode) (record.Upstream, e
 		r.known[alias] = u
 	}
 	return u, nil
-}
-
-// list is the first maxListed aliases that are enabled, as this replica knows
-// them; nil when it cannot say.
-func (r *recipes) list() []string {
-	view, _, err := r.node.Read(context.Background(), raftnode.ReadOptions{Mode: raftnode.Any})
-	if err != nil {
-		return nil
-	}
-	defer view.Close()
-	var names []string
-	for u, err := range view.Upstreams(0, "") {
-		if err != nil || len(names) == maxListed {
-			break
-		}
-		if !u.Disabled {
-			names = append(names, u.Alias)
-		}
-	}
-	return names
 }

@@ -23,6 +23,59 @@ type Binding struct {
 	Protocol      string   `cbor:"2,keyasint,omitempty"` // negotiated with the upstream
 	Session       []byte   `cbor:"3,keyasint,omitempty"` // the upstream's session id, sealed: it is a bearer secret
 	Subscriptions []string `cbor:"4,keyasint,omitempty"` // URIs in the upstream's own names, ascending
+	Events        []byte   `cbor:"5,keyasint,omitempty"` // Events of each of Subscriptions; empty: the updates of all
+}
+
+// Events are things that happen to a resource, as a set of bits. Numbers are for
+// ever.
+type Events uint8
+
+// What can happen to a resource.
+const (
+	EventCreate Events = 1 << iota // it is listed, and was not
+	EventUpdate                    // the upstream says that it has changed
+	EventDelete                    // it is listed no more
+
+	AllEvents = EventCreate | EventUpdate | EventDelete
+)
+
+// Wanted are the events of the i-th subscription that are wanted.
+func (b *Binding) Wanted(i int) Events {
+	if len(b.Events) == 0 {
+		return EventUpdate
+	}
+	return Events(b.Events[i])
+}
+
+// Subscribed are the events of uri that are wanted; 0 if it is not subscribed to.
+func (b *Binding) Subscribed(uri string) Events {
+	if i, ok := slices.BinarySearch(b.Subscriptions, uri); ok {
+		return b.Wanted(i)
+	}
+	return 0
+}
+
+// SetEvents makes events those of uri that are wanted; none end the subscription.
+// It leaves the lists that b had before untouched.
+func (b *Binding) SetEvents(uri string, events Events) {
+	uris := slices.Clone(b.Subscriptions)
+	wanted := make([]byte, len(uris))
+	for i := range uris {
+		wanted[i] = byte(b.Wanted(i))
+	}
+	i, found := slices.BinarySearch(uris, uri)
+	switch {
+	case !found && events != 0:
+		uris, wanted = slices.Insert(uris, i, uri), slices.Insert(wanted, i, byte(events))
+	case found && events != 0:
+		wanted[i] = byte(events)
+	case found:
+		uris, wanted = slices.Delete(uris, i, i+1), slices.Delete(wanted, i, i+1)
+	}
+	if !slices.ContainsFunc(wanted, func(e byte) bool { return Events(e) != EventUpdate }) {
+		wanted = nil // as it is written without them
+	}
+	b.Subscriptions, b.Events = uris, wanted
 }
 
 // Validate reports every mistake of b.
@@ -34,7 +87,7 @@ func (b *Binding) Validate() error {
 
 // Size is about what b adds to the bytes of its session.
 func (b *Binding) Size() int {
-	n := len(b.Alias) + len(b.Protocol) + len(b.Session) + 16
+	n := len(b.Alias) + len(b.Protocol) + len(b.Session) + len(b.Events) + 16
 	for _, uri := range b.Subscriptions {
 		n += len(uri) + 4
 	}
@@ -61,6 +114,14 @@ func (p *problems) binding(field string, b *Binding) {
 	}
 	if total > MaxSubscriptionBytes {
 		p.add(field+".subscriptions", "have %d bytes, the limit is %d", total, MaxSubscriptionBytes)
+	}
+	if len(b.Events) != 0 && len(b.Events) != len(b.Subscriptions) {
+		p.add(field+".events", "are those of %d subscriptions, there are %d", len(b.Events), len(b.Subscriptions))
+	}
+	for i, e := range b.Events {
+		if e == 0 || Events(e)&^AllEvents != 0 {
+			p.add(fmt.Sprintf("%s.events[%d]", field, i), "%d is not a set of events", e)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func samples() map[string]any {
 			OwnerNode: "node-1", Transport: "streamable-http", AuthMethod: "jwt", ByAdmin: true, Reason: "abuse", Ended: 3 << 40, Revision: 5,
 			Endpoint: "github", ClientInfo: []byte(`{"name":"ide"}`), LogLevel: "warning", Bindings: []Binding{
 				{Alias: "files", Protocol: "2024-11-05"},
-				{Alias: "github", Protocol: "2025-11-25", Session: []byte("sealed"), Subscriptions: []string{"note://a", "note://b"}},
+				{Alias: "github", Protocol: "2025-11-25", Session: []byte("sealed"), Subscriptions: []string{"note://a", "note://b"}, Events: []byte{2, 7}},
 			},
 		},
 		"call": &Call{

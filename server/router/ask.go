@@ -10,9 +10,9 @@ import (
 )
 
 // askLegacy asks the client of a session what a legacy upstream wants to know, in
-// words of the client's revision. What it did not say it can be asked is refused,
+// words of the client's revision and its names. What it did not say it can be asked is refused,
 // and so is what its revision has no words for.
-func askLegacy(m *mcp.Message, l *session.Live, ask func(*mcp.Message) (*mcp.Message, error)) (*mcp.Message, error) {
+func askLegacy(m *mcp.Message, l *session.Live, of route, ask func(*mcp.Message) (*mcp.Message, error)) (*mcp.Message, error) {
 	if m.Method() == mcp.Ping {
 		return mcp.Answer(m.ID(), nil), nil // we are there, whoever else is
 	}
@@ -31,7 +31,8 @@ func askLegacy(m *mcp.Message, l *session.Live, ask func(*mcp.Message) (*mcp.Mes
 	if e != nil {
 		return nil, e
 	}
-	return ask(m)
+	answer, err := ask(of.question(m))
+	return of.reply(answer), err
 }
 
 // olderRequest is a request of a server in words that a client of revision v

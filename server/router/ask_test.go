@@ -60,7 +60,7 @@ func TestClientIsAskedWhatItDeclaredInItsWords(t *testing.T) {
 			w := newWorld(t)
 			l := w.open("s", c.v, mcp.V20251125, c.capabilities)
 			asked := ""
-			_, err := askLegacy(mcp.Request(mcp.NumberID(1), c.method, []byte(c.params)), l, func(m *mcp.Message) (*mcp.Message, error) {
+			_, err := askLegacy(mcp.Request(mcp.NumberID(1), c.method, []byte(c.params)), l, route{alias: "files"}, func(m *mcp.Message) (*mcp.Message, error) {
 				asked = string(m.Params())
 				return mcp.Answer(m.ID(), nil), nil
 			})
@@ -74,7 +74,7 @@ func TestClientIsAskedWhatItDeclaredInItsWords(t *testing.T) {
 func TestPingOfAnUpstreamIsAnsweredForTheClient(t *testing.T) {
 	w := newWorld(t)
 	l := w.open("s", mcp.V20251125, mcp.V20251125, `{}`)
-	m, err := askLegacy(mcp.Request(mcp.NumberID(1), mcp.Ping, nil), l, nil)
+	m, err := askLegacy(mcp.Request(mcp.NumberID(1), mcp.Ping, nil), l, route{alias: "files"}, nil)
 	if err != nil || string(m.Result()) != "{}" {
 		t.Errorf("%s, %v", text(m), err)
 	}

@@ -17,9 +17,6 @@ const batchAtOnce = 8
 // Batch answers the messages of a JSON-RPC array. Only sessions of 2025-03-26 have
 // them, and, as nobody is harmed, of 2024-11-05.
 func (r *Router) Batch(ctx context.Context, q *exchange.Request, batch []*mcp.Message, s exchange.Stream) ([]*mcp.Message, error) {
-	if q.Alias == "" {
-		return nil, fault.New(fault.NotFound, "this endpoint does not join upstreams yet").WithHint("each has its own, /servers/{alias}/mcp")
-	}
 	if !q.HasSession {
 		return nil, fault.New(fault.Invalid, "a batch needs a session").WithHint("send initialize, alone, and its session id with the batch")
 	}

@@ -16,24 +16,26 @@ import (
 // A sessionCall is a request of a session that an upstream works on: what comes
 // before the answer passes through it.
 type sessionCall struct {
+	route
 	r      *Router
 	q      *exchange.Request
-	m      *mcp.Message
+	m      *mcp.Message // in the upstream's names
 	live   *session.Live
 	caller upstream.Caller
 	path   eras
 	call   Call
 }
 
-// call takes a request of a session to the upstream and its answer back. The
+// call takes a request of a session to its upstream and the answer back. The
 // client may hang up meanwhile: that cancels nothing. After a result, note (if not
 // nil) writes down what it changed, before the client is told.
-func (r *Router) call(ctx context.Context, q *exchange.Request, m *mcp.Message, c *claim, l *session.Live, s exchange.Stream, note func(context.Context) error) (exchange.Answer, error) {
-	caller, path, err := r.sessionCaller(q.Alias, l)
+func (r *Router) call(ctx context.Context, q *exchange.Request, to *target, l *session.Live, s exchange.Stream, note func(context.Context) error) (exchange.Answer, error) {
+	caller, path, err := r.sessionCaller(to.alias, l)
 	if err != nil {
 		return exchange.Answer{}, err
 	}
-	w := &sessionCall{r: r, q: q, m: withoutTask(m, c), live: l, caller: caller, path: path}
+	m := withoutTask(to.request)
+	w := &sessionCall{route: to.route, r: r, q: q, m: m, live: l, caller: caller, path: path}
 	w.call, err = r.sessions.OpenCall(ctx, l, m.ID(), s, session.CallOptions{JSONOnly: q.JSONOnly, Progress: w.progress})
 	if err != nil {
 		return exchange.Answer{}, err
@@ -47,11 +49,12 @@ func (r *Router) call(ctx context.Context, q *exchange.Request, m *mcp.Message, 
 
 // withoutTask is m without the wish to be run as a task, which a server that has
 // not offered tasks is to ignore.
-func withoutTask(m *mcp.Message, c *claim) *mcp.Message {
-	if m.Method() != mcp.ToolsCall || !bytes.Contains(c.params, []byte(`"task"`)) || mcp.Field(c.params, "task") == nil {
+func withoutTask(m *mcp.Message) *mcp.Message {
+	params := m.Params()
+	if m.Method() != mcp.ToolsCall || !bytes.Contains(params, []byte(`"task"`)) || mcp.Field(params, "task") == nil {
 		return m
 	}
-	return m.WithParams(mcp.WithoutField(c.params, "task"))
+	return m.WithParams(mcp.WithoutField(params, "task"))
 }
 
 // resume goes on with a call whose node is gone, from where its record says that
@@ -63,14 +66,14 @@ func (r *Router) resume(q *exchange.Request, l *session.Live, call Call, u sessi
 	}
 	path.upstream = mcp.Version(u.Protocol)
 	caller.Binding = &record.Binding{Alias: u.Alias, Protocol: u.Protocol, Session: []byte(u.Session)}
-	w := &sessionCall{r: r, q: q, live: l, caller: caller, path: path, call: call}
+	w := &sessionCall{route: route{alias: u.Alias, joined: q.Alias == ""}, r: r, q: q, live: l, caller: caller, path: path, call: call}
 	answer, err := r.upstreams.Resume(call.Context(), u.Alias, caller, u.LastEventID, u.Request, call.Request(), w)
 	if err != nil {
 		return nil, err
 	}
 	// What was asked is not in the record. The answer tells.
 	w.m = mcp.Request(call.Request(), methodOf(answer.Result()), nil)
-	return forLegacy(q, w.m, path, answer), nil
+	return w.answer(w.m.Method(), forLegacy(q, w.m, path, answer)), nil
 }
 
 // methodOf is the method that a result answers, as far as it matters to what it is
@@ -82,6 +85,8 @@ func methodOf(result []byte) string {
 			return mcp.ToolsCall
 		case `"messages"`:
 			return mcp.PromptsGet
+		case `"contents"`:
+			return mcp.ResourcesRead
 		case `"tools"`:
 			return mcp.ToolsList
 		}
@@ -100,7 +105,7 @@ func (w *sessionCall) do(ctx context.Context, note func(context.Context) error) 
 			return nil, err
 		}
 	}
-	return forLegacy(w.q, w.m, w.path, answer), nil
+	return w.answer(w.m.Method(), forLegacy(w.q, w.m, w.path, answer)), nil
 }
 
 // ended is why a call ended: the cause of its context knows more than whoever gave
@@ -117,7 +122,7 @@ func ended(ctx context.Context, err error) error {
 func (w *sessionCall) upstreamAnswer(ctx context.Context) (*mcp.Message, error) {
 	m := w.m
 	for round := 1; ; round++ {
-		answer, err := w.r.upstreams.Call(ctx, w.q.Alias, w.caller, m, w)
+		answer, err := w.r.upstreams.Call(ctx, w.alias, w.caller, m, w)
 		if err != nil || answer.Err() != nil {
 			return answer, err
 		}
@@ -152,19 +157,22 @@ func (w *sessionCall) Notification(m *mcp.Message) {
 	if m.Method() == mcp.TaskStatus || mcp.ModernOnly(m.Method()) {
 		return
 	}
-	w.call.Notify(m)
+	if w.joined && !loud(w.live, m) {
+		return
+	}
+	w.call.Notify(w.notification(m))
 }
 
 // Ask passes on a request of the upstream, if the client can be asked it.
 func (w *sessionCall) Ask(ctx context.Context, m *mcp.Message) (*mcp.Message, error) {
-	return askLegacy(m, w.live, func(m *mcp.Message) (*mcp.Message, error) { return w.call.Ask(ctx, m) })
+	return askLegacy(m, w.live, w.route, func(m *mcp.Message) (*mcp.Message, error) { return w.call.Ask(ctx, m) })
 }
 
 // Progressed notes how far the upstream's stream has come, for the node that goes
 // on if this one is gone.
 func (w *sessionCall) Progressed(eventID, upstreamSession string, request mcp.ID) {
 	w.call.Upstream(session.Upstream{
-		Alias:       w.q.Alias,
+		Alias:       w.alias,
 		Protocol:    string(w.path.upstream),
 		Session:     upstreamSession,
 		Request:     request,
@@ -175,5 +183,5 @@ func (w *sessionCall) Progressed(eventID, upstreamSession string, request mcp.ID
 // progress passes on what the client says while it works on a request of the
 // upstream.
 func (w *sessionCall) progress(m *mcp.Message) {
-	w.r.notify(w.call.Context(), w.q, m, w.live)
+	w.r.notify(w.call.Context(), w.q, w.alias, m, w.live)
 }

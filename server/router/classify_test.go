@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/server/mcp"
 )
 
@@ -79,15 +78,4 @@ func TestSessionlessLegacyRequestsAreRefusedButPing(t *testing.T) {
 	wantResult(t, w.post(t, sent{}, `{"jsonrpc":"2.0","id":1,"method":"ping"}`), "{}")
 	wantError(t, w.post(t, sent{}, `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`), mcp.CodeInvalidRequest, 400)
 	wantError(t, w.post(t, sent{}, `{"jsonrpc":"2.0","method":"notifications/initialized"}`), mcp.CodeInvalidRequest, 400)
-}
-
-func TestAggregateNamesTheEndpointsThatThereAre(t *testing.T) {
-	w := newWorld(t)
-	e := wantError(t, w.post(t, sent{alias: "-"}, `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`), mcp.CodeInternal, 404)
-	if !strings.Contains(e.Message, "/servers/{alias}/mcp") || !strings.Contains(e.Message, "db, files") {
-		t.Errorf("message %q names no endpoints", e.Message)
-	}
-	if _, err := w.Batch(t.Context(), sent{alias: "-"}.request(), nil, new(fakeStream)); fault.Of(err) != fault.NotFound {
-		t.Errorf("a batch to the aggregate: %v, want not_found", err)
-	}
 }

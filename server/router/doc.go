@@ -15,6 +15,14 @@
 //	answer.go        answers between the eras          payload.go      content for older clients
 //	bridge.go        requests of a server in the middle of a call, between the eras
 //
+// The aggregate joins the upstreams as the catalogue knows them:
+//
+//	aggregate.go     its requests                      aggregate_stream.go   GET streams
+//	target.go        which upstream one is for         aggregate_listen.go   subscriptions/listen
+//	names.go         whose names are spoken            lists.go              lists
+//	events.go        what happens to resources         merge.go              what it says of itself
+//	changes.go       what streams have yet to tell
+//
 // The router holds no state that a request needs on another node. What it
 // remembers for itself (what upstreams said of themselves, which headers the
 // tools that were listed want) is bounded, and asked for again when it is not

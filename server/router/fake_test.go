@@ -12,6 +12,7 @@ import (
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/internal/sse"
+	"github.com/mcpraft/mcpraft/server/catalog"
 	"github.com/mcpraft/mcpraft/server/exchange"
 	"github.com/mcpraft/mcpraft/server/mcp"
 	"github.com/mcpraft/mcpraft/server/session"
@@ -25,14 +26,14 @@ type world struct {
 	*Router
 	sessions  *fakeSessions
 	upstreams *fakeUpstreams
+	catalog   *fakeCatalog
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{sessions: &fakeSessions{live: make(map[string]*session.Live)}, upstreams: &fakeUpstreams{}}
+	w := &world{sessions: &fakeSessions{live: make(map[string]*session.Live)}, upstreams: &fakeUpstreams{}, catalog: newFakeCatalog()}
 	w.Router = New(Config{
-		Sessions: w.sessions, Upstreams: w.upstreams,
-		Aliases: func() []string { return []string{"files", "db"} },
+		Sessions: w.sessions, Upstreams: w.upstreams, Catalog: w.catalog, Version: "1.2.3",
 	})
 	return w
 }
@@ -134,25 +135,26 @@ func (f *fakeSessions) SetLogLevel(_ context.Context, _ *session.Live, level str
 	return f.changeErr
 }
 
-func (f *fakeSessions) Subscribe(_ context.Context, l *session.Live, alias, uri string) error {
-	return f.resubscribe(l, alias, func(list []string) []string { return append(slices.Clone(list), uri) })
+func (f *fakeSessions) Subscribe(_ context.Context, l *session.Live, alias, uri string, events record.Events) error {
+	return f.resubscribe(l, alias, uri, func(now record.Events) record.Events { return now | events })
 }
 
-func (f *fakeSessions) Unsubscribe(_ context.Context, l *session.Live, alias, uri string) error {
-	return f.resubscribe(l, alias, func(list []string) []string {
-		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == uri })
-	})
+func (f *fakeSessions) Unsubscribe(_ context.Context, l *session.Live, alias, uri string, events record.Events) error {
+	return f.resubscribe(l, alias, uri, func(now record.Events) record.Events { return now &^ events })
 }
 
-func (f *fakeSessions) resubscribe(l *session.Live, alias string, change func([]string) []string) error {
+func (f *fakeSessions) resubscribe(l *session.Live, alias, uri string, change func(record.Events) record.Events) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.changeErr != nil {
 		return f.changeErr
 	}
 	next := &session.Live{ID: l.ID, Record: f.live[l.ID].Record}
-	b := *next.Record.Binding(alias)
-	b.Subscriptions = change(b.Subscriptions)
+	b := record.Binding{Alias: alias}
+	if had := next.Record.Binding(alias); had != nil {
+		b = *had
+	}
+	b.SetEvents(uri, change(b.Subscribed(uri)))
 	next.Record.Bind(b)
 	f.live[l.ID] = next
 	return nil
@@ -216,12 +218,13 @@ func (c *fakeCall) Finish(m *mcp.Message) exchange.Answer {
 	return exchange.Answer{Message: m}
 }
 
-// A fakeUpstreams is one upstream that does as it is told.
+// A fakeUpstreams is one upstream that does as it is told, whatever it is called.
 type fakeUpstreams struct {
 	opened  upstream.Opened
 	openErr error
 	call    func(ctx context.Context, c upstream.Caller, m *mcp.Message, s upstream.Sink) (*mcp.Message, error)
 	listen  func(ctx context.Context, c upstream.Caller, w upstream.Watch, deliver func(*mcp.Message)) error
+	at      map[string]*fakeUpstreams // those that do something else, by alias
 	resume  func(c upstream.Caller, last string, id mcp.ID) (*mcp.Message, error)
 
 	mu       sync.Mutex
@@ -232,21 +235,30 @@ type fakeUpstreams struct {
 	closed   []upstream.Caller
 }
 
-func (f *fakeUpstreams) Open(_ context.Context, _ string, c upstream.Caller) (upstream.Opened, error) {
+func (f *fakeUpstreams) Open(ctx context.Context, alias string, c upstream.Caller) (upstream.Opened, error) {
+	if other := f.at[alias]; other != nil {
+		return other.Open(ctx, "", c)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.opens = append(f.opens, c)
 	return f.opened, f.openErr
 }
 
-func (f *fakeUpstreams) Call(ctx context.Context, _ string, c upstream.Caller, m *mcp.Message, s upstream.Sink) (*mcp.Message, error) {
+func (f *fakeUpstreams) Call(ctx context.Context, alias string, c upstream.Caller, m *mcp.Message, s upstream.Sink) (*mcp.Message, error) {
+	if other := f.at[alias]; other != nil {
+		return other.Call(ctx, "", c, m, s)
+	}
 	f.mu.Lock()
 	f.callers, f.sent = append(f.callers, c), append(f.sent, m)
 	f.mu.Unlock()
 	return f.call(ctx, c, m, s)
 }
 
-func (f *fakeUpstreams) Notify(_ context.Context, _ string, _ upstream.Caller, m *mcp.Message) error {
+func (f *fakeUpstreams) Notify(ctx context.Context, alias string, c upstream.Caller, m *mcp.Message) error {
+	if other := f.at[alias]; other != nil {
+		return other.Notify(ctx, "", c, m)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.notified = append(f.notified, m.Method())
@@ -257,7 +269,10 @@ func (f *fakeUpstreams) Resume(_ context.Context, _ string, c upstream.Caller, l
 	return f.resume(c, last, id)
 }
 
-func (f *fakeUpstreams) Listen(ctx context.Context, _ string, c upstream.Caller, w upstream.Watch, deliver func(*mcp.Message)) error {
+func (f *fakeUpstreams) Listen(ctx context.Context, alias string, c upstream.Caller, w upstream.Watch, deliver func(*mcp.Message)) error {
+	if other := f.at[alias]; other != nil {
+		return other.Listen(ctx, "", c, w, deliver)
+	}
 	return f.listen(ctx, c, w, deliver)
 }
 
@@ -276,6 +291,48 @@ func (f *fakeUpstreams) lastSent(t *testing.T) (*mcp.Message, upstream.Caller) {
 		t.Fatal("nothing was sent upstream")
 	}
 	return f.sent[len(f.sent)-1], f.callers[len(f.callers)-1]
+}
+
+// A fakeCatalog is a catalogue that tests put upstreams into.
+type fakeCatalog struct {
+	mu     sync.Mutex
+	view   *catalog.View
+	slices map[string]*catalog.Slice
+	tell   []func(catalog.Difference)
+}
+
+func newFakeCatalog() *fakeCatalog {
+	return &fakeCatalog{view: catalog.NewView(), slices: make(map[string]*catalog.Slice)}
+}
+
+func (f *fakeCatalog) Now() *catalog.View {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.view
+}
+
+func (f *fakeCatalog) Watch(tell func(catalog.Difference)) { f.tell = append(f.tell, tell) }
+
+// put gives an upstream the slice r with these items, in place of what it listed.
+func (f *fakeCatalog) put(r *record.Slice, items ...record.ListItem) {
+	f.change(func() { f.slices[r.ID.Alias] = catalog.NewSlice(r, items) })
+}
+
+// remove takes an upstream out.
+func (f *fakeCatalog) remove(alias string) { f.change(func() { delete(f.slices, alias) }) }
+
+func (f *fakeCatalog) change(do func()) {
+	f.mu.Lock()
+	do()
+	old := f.view
+	f.view = catalog.NewView(slices.Collect(maps.Values(f.slices))...)
+	now := f.view
+	f.mu.Unlock()
+	for _, d := range catalog.Between(old, now) {
+		for _, tell := range f.tell {
+			tell(d)
+		}
+	}
 }
 
 // A fakeStream collects events.

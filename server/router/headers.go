@@ -58,11 +58,11 @@ func checkNames(q *exchange.Request, m *mcp.Message, c *claim) *mcp.Error {
 // checkParams holds the Mcp-Param headers of a tools/call against its arguments,
 // for those that the tool's published schema mirrors. Other headers of that form
 // are nobody's concern.
-func checkParams(q *exchange.Request, c *claim, mirrored []mcp.HeaderParam) *mcp.Error {
+func checkParams(q *exchange.Request, params []byte, mirrored []mcp.HeaderParam) *mcp.Error {
 	if len(mirrored) == 0 {
 		return nil
 	}
-	arguments := mcp.Field(c.params, "arguments")
+	arguments := mcp.Field(params, "arguments")
 	for i := range mirrored {
 		header, sent := "", false
 		if q.Param != nil {

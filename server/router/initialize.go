@@ -14,11 +14,19 @@ import (
 const transport = "streamable-http"
 
 // initialize opens a session: first at the upstream, with what the client can be
-// asked there, then in the cluster, and only then is the client told.
+// asked there, then in the cluster, and only then is the client told. A session of
+// the aggregate opens nothing at upstreams before it calls them.
 func (r *Router) initialize(ctx context.Context, q *exchange.Request, m *mcp.Message, c *claim) (exchange.Answer, error) {
 	draft, e := draftOf(q, c)
 	if e != nil {
 		return refuse(q, m, e), nil
+	}
+	if q.Alias == "" {
+		id, err := r.sessions.Create(ctx, draft)
+		if err != nil {
+			return exchange.Answer{}, err
+		}
+		return exchange.Answer{Message: mcp.Answer(m.ID(), r.joinedInitialize(draft.Protocol)), Session: id}, nil
 	}
 	caller := upstream.Caller{
 		Principal: q.Caller.Principal,

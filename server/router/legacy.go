@@ -53,21 +53,25 @@ func (r *Router) sessionMessage(ctx context.Context, q *exchange.Request, m *mcp
 	if m.Method() == mcp.Initialized {
 		return nil // that it has spoken is known to the session; the upstream was told by us
 	}
-	if !mcp.ModernOnly(m.Method()) {
-		r.notify(ctx, q, m, l)
+	switch {
+	case mcp.ModernOnly(m.Method()):
+	case q.Alias == "":
+		r.joinedNotification(ctx, q, m, l)
+	default:
+		r.notify(ctx, q, q.Alias, m, l)
 	}
 	return nil
 }
 
-// notify tells the upstream of a session. A notification that does not arrive is
+// notify tells an upstream of a session. A notification that does not arrive is
 // nobody's failure: JSON-RPC has no answer for it.
-func (r *Router) notify(ctx context.Context, q *exchange.Request, m *mcp.Message, l *session.Live) {
-	caller, _, err := r.sessionCaller(q.Alias, l)
+func (r *Router) notify(ctx context.Context, q *exchange.Request, alias string, m *mcp.Message, l *session.Live) {
+	caller, _, err := r.sessionCaller(alias, l)
 	if err == nil {
-		err = r.upstreams.Notify(ctx, q.Alias, caller, m)
+		err = r.upstreams.Notify(ctx, alias, caller, m)
 	}
 	if err != nil {
-		r.log.Debug("a notification did not reach the upstream", "request_id", q.ID, "upstream", q.Alias, "method", m.Method(), "error", err)
+		r.log.Debug("a notification did not reach the upstream", "request_id", q.ID, "upstream", alias, "method", m.Method(), "error", err)
 	}
 }
 
@@ -77,7 +81,7 @@ func (r *Router) sessionCaller(alias string, l *session.Live) (upstream.Caller, 
 	if err != nil {
 		return upstream.Caller{}, eras{}, err
 	}
-	path := eras{client: l.Version(), upstream: mcp.NewestLegacy}
+	path := eras{client: l.Version(), upstream: r.listedVersion(alias)}
 	if binding != nil && binding.Protocol != "" {
 		path.upstream = mcp.Version(binding.Protocol)
 	}
@@ -86,10 +90,19 @@ func (r *Router) sessionCaller(alias string, l *session.Live) (upstream.Caller, 
 		Session:      l.Record.ID,
 		Capabilities: r.declarations.of(l.Record.Capabilities, path),
 		ClientInfo:   l.Record.ClientInfo,
-		Binding:      binding,
+		Binding:      toldUpstream(binding),
 		Version:      l.Version(),
 		LogLevel:     l.Record.LogLevel,
 	}, path, nil
+}
+
+// listedVersion is the revision that the catalogue knows an upstream by, for who
+// has nothing there yet.
+func (r *Router) listedVersion(alias string) mcp.Version {
+	if s, ok := r.catalog.Now().Slice(alias); ok && mcp.Version(s.Protocol).Known() {
+		return mcp.Version(s.Protocol)
+	}
+	return mcp.NewestLegacy
 }
 
 // sessionRequest answers a request of a session. Failures of the protocol are 200
@@ -103,27 +116,38 @@ func (r *Router) sessionRequest(ctx context.Context, q *exchange.Request, m *mcp
 		answer := refuse(q, m, noMethod(method))
 		answer.Status = http.StatusOK
 		return answer, nil
+	case q.Alias == "":
+		return r.inJoinedSession(ctx, q, m, c, l, s)
 	case method == mcp.SetLevel:
 		return r.setLevel(ctx, q, m, c, l, s)
 	case method == mcp.ResourcesSub, method == mcp.ResourcesUnsub:
 		return r.setSubscription(ctx, q, m, c, l, s)
 	default:
-		return r.call(ctx, q, m, c, l, s, nil)
+		return r.call(ctx, q, verbatim(q, m), l, s, nil)
 	}
 }
 
 // setLevel notes the level in the session, where any node finds it, after the
 // upstream has taken it. A modern upstream is told with each call.
 func (r *Router) setLevel(ctx context.Context, q *exchange.Request, m *mcp.Message, c *claim, l *session.Live, s exchange.Stream) (exchange.Answer, error) {
-	level, _ := mcp.Text(mcp.Field(c.params, "level"))
-	if severity(level) < 0 {
-		return inOK(refuse(q, m, invalidParams("params.level of %s is none of the levels debug to emergency", mcp.SetLevel))), nil
+	level, e := levelOf(c)
+	if e != nil {
+		return inOK(refuse(q, m, e)), nil
 	}
 	note := func(ctx context.Context) error { return r.sessions.SetLogLevel(ctx, l, level) }
 	if modernBinding(q.Alias, l) {
 		return r.noted(ctx, q, m, note)
 	}
-	return r.call(ctx, q, m, c, l, s, note)
+	return r.call(ctx, q, verbatim(q, m), l, s, note)
+}
+
+// levelOf is the level that logging/setLevel asks for.
+func levelOf(c *claim) (string, *mcp.Error) {
+	level, _ := mcp.Text(mcp.Field(c.params, "level"))
+	if severity(level) < 0 {
+		return "", invalidParams("params.level of %s is none of the levels debug to emergency", mcp.SetLevel)
+	}
+	return level, nil
 }
 
 // setSubscription notes a subscription, or its end, in the session, after the
@@ -137,9 +161,9 @@ func (r *Router) setSubscription(ctx context.Context, q *exchange.Request, m *mc
 	if m.Method() == mcp.ResourcesUnsub {
 		change = r.sessions.Unsubscribe
 	}
-	note := func(ctx context.Context) error { return change(ctx, l, q.Alias, uri) }
+	note := func(ctx context.Context) error { return change(ctx, l, q.Alias, uri, record.EventUpdate) }
 	if !modernBinding(q.Alias, l) {
-		return r.call(ctx, q, m, c, l, s, note)
+		return r.call(ctx, q, verbatim(q, m), l, s, note)
 	}
 	caller, _, err := r.sessionCaller(q.Alias, l)
 	if err != nil {

@@ -51,6 +51,9 @@ func checkModern(q *exchange.Request, m *mcp.Message, c *claim) *mcp.Error {
 
 func (r *Router) modernRequest(ctx context.Context, q *exchange.Request, m *mcp.Message, c *claim, s exchange.Stream) (exchange.Answer, error) {
 	caller := modernCaller(q, c)
+	if q.Alias == "" {
+		return r.joinedRequest(ctx, q, m, c, caller, s)
+	}
 	switch method := m.Method(); {
 	case method == mcp.Discover:
 		return r.discover(ctx, q, m, caller)
@@ -59,7 +62,7 @@ func (r *Router) modernRequest(ctx context.Context, q *exchange.Request, m *mcp.
 	case mcp.LegacyOnly(method), isTask(method):
 		return refuse(q, m, noMethod(method)), nil
 	default:
-		return r.relay(ctx, q, m, c, caller, s)
+		return r.relay(ctx, q, verbatim(q, m), c, caller, s)
 	}
 }
 
@@ -86,17 +89,18 @@ func modernCaller(q *exchange.Request, c *claim) upstream.Caller {
 	}
 }
 
-// relay takes a modern request to the upstream and its answer back. ctx ends when
+// relay takes a modern request to its upstream and the answer back. ctx ends when
 // the client is gone, which cancels the call.
-func (r *Router) relay(ctx context.Context, q *exchange.Request, m *mcp.Message, c *claim, caller upstream.Caller, s exchange.Stream) (exchange.Answer, error) {
-	p, err := r.profile(ctx, q.Alias, caller)
+func (r *Router) relay(ctx context.Context, q *exchange.Request, to *target, c *claim, caller upstream.Caller, s exchange.Stream) (exchange.Answer, error) {
+	m := to.request
+	p, err := r.profile(ctx, to.alias, caller)
 	if err != nil {
 		return r.notCalled(q, m, err)
 	}
 	capabilities := mcp.ParseClientCapabilities(caller.Capabilities)
 	caller.Capabilities = declared(caller.Capabilities, eras{client: mcp.V20260728, upstream: p.version})
 	if m.Method() == mcp.ToolsCall {
-		if e := r.checkMirrored(ctx, q, c, p, r.lister(q.Alias, caller)); e != nil {
+		if e := r.checkMirrored(ctx, q, to, p, r.lister(to.alias, caller)); e != nil {
 			return refuse(q, m, e), nil
 		}
 	}
@@ -104,21 +108,21 @@ func (r *Router) relay(ctx context.Context, q *exchange.Request, m *mcp.Message,
 		if _, ok := mcp.RequestState(c.params); ok {
 			return refuse(q, m, invalidParams("params.requestState was not issued here")), nil
 		}
-		m = withoutInput(m, c)
+		m = withoutInput(m)
 	}
 
-	call := &modernCall{stream: s, level: severity(caller.LogLevel)}
+	call := &modernCall{route: to.route, stream: s, level: severity(caller.LogLevel)}
 	call.openLater(q)
-	answer, err := r.upstreams.Call(ctx, q.Alias, caller, m, call)
+	answer, err := r.upstreams.Call(ctx, to.alias, caller, m, call)
 	call.settle()
 	if err != nil {
 		return r.notCalled(q, m, err)
 	}
 	if m.Method() == mcp.ToolsList && answer.Err() == nil {
 		first := mcp.Field(c.params, "cursor") == nil
-		r.published.relayed(listKey{q.Alias, q.Caller.Principal}, first, answer.Result())
+		r.published.relayed(listKey{to.alias, q.Caller.Principal}, first, answer.Result())
 	}
-	return modernAnswer(forModern(q, m, p, capabilities, answer)), nil
+	return modernAnswer(to.answer(m.Method(), forModern(q, m, p, capabilities, answer))), nil
 }
 
 // modernAnswer gives a message of the upstream the status of its code.
@@ -131,18 +135,19 @@ func modernAnswer(m *mcp.Message) exchange.Answer {
 }
 
 // withoutInput is m without answers to requests that a legacy upstream never made.
-func withoutInput(m *mcp.Message, c *claim) *mcp.Message {
-	if mcp.Field(c.params, "inputResponses") == nil {
+func withoutInput(m *mcp.Message) *mcp.Message {
+	if mcp.Field(m.Params(), "inputResponses") == nil {
 		return m
 	}
-	return m.WithParams(mcp.WithoutField(c.params, "inputResponses"))
+	return m.WithParams(mcp.WithoutField(m.Params(), "inputResponses"))
 }
 
 // notCalled is the answer to a request whose call came to nothing. What the
 // carrier can say better in HTTP is its error; everything else is the answer of
-// this request, in 200 like any other.
+// this request, in 200 like any other. At the aggregate that is all: there the
+// state of one upstream is not that of the endpoint.
 func (r *Router) notCalled(q *exchange.Request, m *mcp.Message, err error) (exchange.Answer, error) {
-	if refusedBefore(err) || fault.Of(err) == fault.NotFound {
+	if q.Alias != "" && (refusedBefore(err) || fault.Of(err) == fault.NotFound) {
 		return exchange.Answer{}, err
 	}
 	return exchange.Answer{Message: mcp.Failed(m.ID(), mcp.FromFault(err, q.ID))}, nil
@@ -176,6 +181,7 @@ const patience = 5 * time.Second
 // A modernCall is a modern request that an upstream works on: what comes before
 // the answer passes through it.
 type modernCall struct {
+	route
 	stream exchange.Stream
 	level  int // severity of the least severe log message that is wanted; -1: none
 
@@ -214,7 +220,7 @@ func (c *modernCall) Notification(m *mcp.Message) {
 	default:
 		return
 	}
-	_ = c.stream.Send(sse.Event{Data: m.Bytes()}) // the client is gone: so will ctx be
+	_ = c.stream.Send(sse.Event{Data: c.notification(m).Bytes()}) // the client is gone: so will ctx be
 }
 
 func (c *modernCall) wants(message *mcp.Message) bool {

@@ -3,11 +3,9 @@ package router
 import (
 	"context"
 	"log/slog"
-	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/server/catalog"
 	"github.com/mcpraft/mcpraft/server/exchange"
 	"github.com/mcpraft/mcpraft/server/mcp"
 	"github.com/mcpraft/mcpraft/server/session"
@@ -20,8 +18,8 @@ type Sessions interface {
 	Get(ctx context.Context, id string, p record.Principal) (*session.Live, error)
 	End(ctx context.Context, l *session.Live, letGo func(context.Context) error) error
 	SetLogLevel(ctx context.Context, l *session.Live, level string) error
-	Subscribe(ctx context.Context, l *session.Live, alias, uri string) error
-	Unsubscribe(ctx context.Context, l *session.Live, alias, uri string) error
+	Subscribe(ctx context.Context, l *session.Live, alias, uri string, events record.Events) error
+	Unsubscribe(ctx context.Context, l *session.Live, alias, uri string, events record.Events) error
 	Deliver(ctx context.Context, l *session.Live, m *mcp.Message) (handled bool, err error)
 	OpenCall(ctx context.Context, l *session.Live, id mcp.ID, s exchange.Stream, o session.CallOptions) (Call, error)
 	Listen(ctx context.Context, l *session.Live, s exchange.Stream, o ListenOptions) error
@@ -62,15 +60,21 @@ type Upstreams interface {
 	Close(ctx context.Context, alias string, c upstream.Caller)
 }
 
+// Catalog is what the router needs of *catalog.Catalog.
+type Catalog interface {
+	// Now is what all upstreams list, as this node has applied it. It never changes.
+	Now() *catalog.View
+	// Watch calls f after each change of Now, in order. F must not block.
+	Watch(f func(catalog.Difference))
+}
+
 // Config is what a Router is made of.
 type Config struct {
 	Sessions  Sessions // see FromSessions
 	Upstreams Upstreams
-
-	// Aliases lists the upstreams that the caller of the aggregate may be told of.
-	// Nil: none is named.
-	Aliases func() []string
-	Logger  *slog.Logger // nil means discard
+	Catalog   Catalog      // what the aggregate joins; nil: nothing
+	Version   string       // of the gateway, as clients of the aggregate see it
+	Logger    *slog.Logger // nil means discard
 }
 
 // A Router is the exchange.Handler of this node. Any number of requests may be in
@@ -78,7 +82,7 @@ type Config struct {
 type Router struct {
 	sessions  Sessions
 	upstreams Upstreams
-	aliases   func() []string
+	catalog   Catalog
 	log       *slog.Logger
 
 	draining context.Context // ends by drain
@@ -87,22 +91,29 @@ type Router struct {
 	profiles     *profiles
 	published    *published
 	declarations *declarations
+
+	serverInfo []byte // of the aggregate
+	lists      lists
+	changes    changes
+	watching   shares
 }
 
 var _ exchange.Handler = (*Router)(nil)
 
 // New makes a Router. It starts nothing and holds nothing that must be closed.
 func New(c Config) *Router {
-	if c.Aliases == nil {
-		c.Aliases = func() []string { return nil }
+	if c.Catalog == nil {
+		c.Catalog = nothing{}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Router{
-		sessions: c.Sessions, upstreams: c.Upstreams, aliases: c.Aliases, log: c.Logger,
+		sessions: c.Sessions, upstreams: c.Upstreams, catalog: c.Catalog, log: c.Logger,
 		profiles: newProfiles(), published: newPublished(), declarations: newDeclarations(),
+		serverInfo: serverInfoOf(c.Version),
 	}
+	r.catalog.Watch(r.changes.announce)
 	r.draining, r.drain = context.WithCancel(context.Background())
 	return r
 }
@@ -112,11 +123,16 @@ func New(c Config) *Router {
 // session.Sessions.
 func (r *Router) Drain() { r.drain() }
 
+// nothing is a catalogue of no upstreams.
+type nothing struct{}
+
+func (nothing) Now() *catalog.View             { return emptyView }
+func (nothing) Watch(func(catalog.Difference)) {}
+
+var emptyView = catalog.NewView()
+
 // Post answers one message.
 func (r *Router) Post(ctx context.Context, q *exchange.Request, m *mcp.Message, s exchange.Stream) (exchange.Answer, error) {
-	if q.Alias == "" {
-		return r.aggregate(q, m), nil
-	}
 	c := classify(q, m)
 	switch {
 	case c.modern:
@@ -128,24 +144,6 @@ func (r *Router) Post(ctx context.Context, q *exchange.Request, m *mcp.Message, 
 	default:
 		return outsideSession(q, m), nil
 	}
-}
-
-// maxNamed is how many upstreams an error names.
-const maxNamed = 20
-
-// aggregate refuses a message to the aggregate, which this version does not serve,
-// and says where the upstreams are.
-func (r *Router) aggregate(q *exchange.Request, m *mcp.Message) exchange.Answer {
-	text := "this endpoint does not join upstreams yet: each has its own, /servers/{alias}/mcp"
-	if aliases := slices.Sorted(slices.Values(r.aliases())); len(aliases) > 0 {
-		more := ""
-		if len(aliases) > maxNamed {
-			aliases, more = aliases[:maxNamed], ", …"
-		}
-		text += " (here " + strings.Join(aliases, ", ") + more + ")"
-	}
-	e := impossible("no_aggregate", "%s", text)
-	return exchange.Answer{Message: mcp.Failed(m.ID(), traced(q, e)), Status: http.StatusNotFound}
 }
 
 // outsideSession answers a legacy message that names no session and opens none. A

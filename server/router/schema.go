@@ -133,12 +133,26 @@ func mirroredBy(result []byte) map[string][]mcp.HeaderParam {
 		return mirrored
 	}
 	for tool := range strictjson.Elements(mcp.Field(result, "tools")) {
-		params, err := mcp.HeaderParams(mcp.Field(tool, "inputSchema"))
-		if name, ok := mcp.Text(mcp.Field(tool, "name")); ok && err == nil && len(params) > 0 {
-			mirrored[name] = params
+		if name, ok := mcp.Text(mcp.Field(tool, "name")); ok {
+			if params := mirroredByTool(tool); len(params) > 0 {
+				mirrored[name] = params
+			}
 		}
 	}
 	return mirrored
+}
+
+// mirroredByTool are the arguments that one tool mirrors; none if its headers break
+// a rule, for then it is not shown.
+func mirroredByTool(tool []byte) []mcp.HeaderParam {
+	if !mentionsHeaders(tool) {
+		return nil
+	}
+	params, err := mcp.HeaderParams(mcp.Field(tool, "inputSchema"))
+	if err != nil {
+		return nil
+	}
+	return params
 }
 
 func mentionsHeaders(result []byte) bool { return bytes.Contains(result, []byte(`"x-mcp-header"`)) }
@@ -166,17 +180,22 @@ func withoutBadHeaders(result []byte) []byte {
 	})
 }
 
-// checkMirrored enforces what the tool's published schema says of headers. List
-// asks the upstream for one page.
-func (r *Router) checkMirrored(ctx context.Context, q *exchange.Request, c *claim, p *profile, list pageFunc) *mcp.Error {
-	key := listKey{alias: q.Alias, principal: q.Caller.Principal}
-	tool, _ := mcp.Text(mcp.Field(c.params, "name"))
+// checkMirrored enforces what the tool's published schema says of headers: the
+// catalogue's at the aggregate, otherwise what was relayed. List asks the upstream
+// for one page.
+func (r *Router) checkMirrored(ctx context.Context, q *exchange.Request, to *target, p *profile, list pageFunc) *mcp.Error {
+	params := to.request.Params()
+	if to.item != nil {
+		return checkParams(q, params, mirroredByTool(to.item.Raw))
+	}
+	key := listKey{alias: to.alias, principal: q.Caller.Principal}
+	tool, _ := mcp.Text(mcp.Field(params, "name"))
 	known := r.published.get(key)
 	if known == nil && !p.modern() {
 		return nil // headers are no business of legacy servers: nobody lists for them
 	}
 	if known != nil {
-		e := checkParams(q, c, known.mirrored[tool])
+		e := checkParams(q, params, known.mirrored[tool])
 		if e == nil || time.Since(known.at) < relistAfter {
 			return e
 		}
@@ -185,5 +204,5 @@ func (r *Router) checkMirrored(ctx context.Context, q *exchange.Request, c *clai
 	if known = r.published.get(key); known == nil {
 		return nil
 	}
-	return checkParams(q, c, known.mirrored[tool])
+	return checkParams(q, params, known.mirrored[tool])
 }

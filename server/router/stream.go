@@ -24,13 +24,19 @@ func (r *Router) Listen(ctx context.Context, q *exchange.Request, s exchange.Str
 	if err != nil {
 		return err
 	}
-	return r.sessions.Listen(ctx, l, s, ListenOptions{
+	o := ListenOptions{
 		LastEventID: q.LastEventID,
 		Source:      func(ctx context.Context, to Listener) error { return r.source(ctx, q, l, to) },
 		Missed:      func() []*mcp.Message { return missed(watched(l, q.Alias)) },
 		Resume:      func(c Call, u session.Upstream) (*mcp.Message, error) { return r.resume(q, l, c, u) },
-		Progress:    func(m *mcp.Message) { r.notify(ctx, q, m, l) },
-	})
+		Progress:    func(m *mcp.Message) { r.notify(ctx, q, q.Alias, m, l) },
+	}
+	if q.Alias == "" {
+		o.Source = func(ctx context.Context, to Listener) error { return r.joinedSource(ctx, l, to) }
+		o.Missed = func() []*mcp.Message { return missed(updatedPublicly(l)) }
+		o.Progress = nil // whose request it is about is not known here
+	}
+	return r.sessions.Listen(ctx, l, s, o)
 }
 
 // source carries what the upstream says outside calls to the client, until ctx
@@ -71,7 +77,7 @@ func (r *Router) watch(ctx context.Context, q *exchange.Request, l *session.Live
 	w := upstream.Watch{
 		Tools: true, Prompts: true, Resources: true,
 		Ask: func(ctx context.Context, m *mcp.Message) (*mcp.Message, error) {
-			return askLegacy(m, l, func(m *mcp.Message) (*mcp.Message, error) { return to.Ask(ctx, m) })
+			return askLegacy(m, l, route{alias: q.Alias}, func(m *mcp.Message) (*mcp.Message, error) { return to.Ask(ctx, m) })
 		},
 		Missed: func() {
 			for _, m := range missed(r.subscriptions(ctx, q, l)) {
@@ -91,14 +97,20 @@ func (r *Router) watch(ctx context.Context, q *exchange.Request, l *session.Live
 // have it; nil if it may not. An upstream session may be shared, so that updates
 // of resources which others subscribed to arrive here as well.
 func (r *Router) unasked(ctx context.Context, q *exchange.Request, l *session.Live, path eras, m *mcp.Message) *mcp.Message {
-	switch method := m.Method(); {
-	case method == mcp.TaskStatus, mcp.ModernOnly(method):
-		return nil
-	case method == mcp.ResourceUpdated:
+	if m.Method() == mcp.ResourceUpdated {
 		uri, _ := mcp.Text(mcp.Field(m.Params(), "uri"))
 		if !covers(r.subscriptions(ctx, q, l), uri) {
 			return nil
 		}
+	}
+	return carried(path, m)
+}
+
+// carried is a message of the upstream that belongs to no call in words of the
+// legacy era; nil if it has none.
+func carried(path eras, m *mcp.Message) *mcp.Message {
+	if m.Method() == mcp.TaskStatus || mcp.ModernOnly(m.Method()) {
+		return nil
 	}
 	if path.crossed() && m.Params() != nil {
 		return m.WithParams(mcp.WithoutProtocolMeta(m.Params()))

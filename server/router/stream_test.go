@@ -93,9 +93,9 @@ func TestSessionAtAModernUpstreamListensForItsSubscriptions(t *testing.T) {
 		to := new(fakeListener)
 		go func() {
 			time.Sleep(10 * time.Second)
-			_ = w.sessions.Subscribe(t.Context(), l, "files", "note://b")
+			_ = w.sessions.Subscribe(t.Context(), l, "files", "note://b", record.EventUpdate)
 			time.Sleep(10 * time.Second)
-			_ = w.sessions.Unsubscribe(t.Context(), l, "files", "note://a")
+			_ = w.sessions.Unsubscribe(t.Context(), l, "files", "note://a", record.EventUpdate)
 		}()
 		w.get(t, to)
 		want := [][]string{{"note://a"}, {"note://a", "note://b"}, {"note://b"}}
@@ -189,7 +189,7 @@ func TestCallOfALostNodeIsResumedAtTheUpstream(t *testing.T) {
 
 func TestMethodOfAResultIsToldByItsMembers(t *testing.T) {
 	for result, want := range map[string]string{
-		`{"content":[]}`: mcp.ToolsCall, `{"_meta":{},"messages":[]}`: mcp.PromptsGet, `{"tools":[]}`: mcp.ToolsList, `{"contents":[]}`: "",
+		`{"content":[]}`: mcp.ToolsCall, `{"_meta":{},"messages":[]}`: mcp.PromptsGet, `{"tools":[]}`: mcp.ToolsList, `{"contents":[]}`: mcp.ResourcesRead, `{"x":[]}`: "",
 	} {
 		if got := methodOf([]byte(result)); got != want {
 			t.Errorf("%s: %q, want %q", result, got, want)

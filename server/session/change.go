@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/mcpraft/mcpraft/fsm"
@@ -143,25 +142,19 @@ func (s *Sessions) Unbind(ctx context.Context, l *Live, alias string) error {
 	return s.changedAt(ctx, receipt, err)
 }
 
-// Subscribe notes a subscription, in the upstream's own name of the resource. It
-// is committed when it returns nil.
-func (s *Sessions) Subscribe(ctx context.Context, l *Live, alias, uri string) error {
+// Subscribe notes that these events of a resource are wanted too, in the
+// upstream's own name of it. It is committed when it returns nil.
+func (s *Sessions) Subscribe(ctx context.Context, l *Live, alias, uri string, events record.Events) error {
 	return s.rebind(ctx, l, alias, func(now record.Binding) (record.Binding, error) {
-		i, found := slices.BinarySearch(now.Subscriptions, uri)
-		if !found {
-			now.Subscriptions = slices.Insert(slices.Clone(now.Subscriptions), i, uri)
-		}
+		now.SetEvents(uri, now.Subscribed(uri)|events)
 		return now, nil
 	})
 }
 
-// Unsubscribe takes a subscription back.
-func (s *Sessions) Unsubscribe(ctx context.Context, l *Live, alias, uri string) error {
+// Unsubscribe notes that these events of a resource are not wanted any more.
+func (s *Sessions) Unsubscribe(ctx context.Context, l *Live, alias, uri string, events record.Events) error {
 	return s.rebind(ctx, l, alias, func(now record.Binding) (record.Binding, error) {
-		i, found := slices.BinarySearch(now.Subscriptions, uri)
-		if found {
-			now.Subscriptions = slices.Delete(slices.Clone(now.Subscriptions), i, i+1)
-		}
+		now.SetEvents(uri, now.Subscribed(uri)&^events)
 		return now, nil
 	})
 }

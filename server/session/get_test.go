@@ -352,11 +352,11 @@ func subscriptionsAreKept(t *testing.T, w *world) {
 		if i%2 == 1 {
 			n, l = b, lb
 		}
-		if err := n.Subscribe(w.ctx, l, "demo", fmt.Sprintf("test://%d", i)); err != nil {
+		if err := n.Subscribe(w.ctx, l, "demo", fmt.Sprintf("test://%d", i), record.EventUpdate); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := b.Unsubscribe(w.ctx, lb, "demo", "test://0"); err != nil {
+	if err := b.Unsubscribe(w.ctx, lb, "demo", "test://0", record.AllEvents); err != nil {
 		t.Fatal(err)
 	}
 	binding, err := a.get(id, alice).Binding("demo")
