@@ -258,3 +258,17 @@ func (k *ringKey) hmac(dst []byte, purpose string, parts [][]byte) []byte {
 	}
 	return h.Sum(dst)
 }
+
+// Current reports whether sealed was made by Seal with the key that is used now.
+func (k *KeyRing) Current(sealed []byte) bool {
+	known := k.keys.Load()
+	if known == nil {
+		return false
+	}
+	id, err := seal.SealedBy(sealed)
+	if err != nil {
+		return false
+	}
+	_, ok := known.sealing.Find(id)
+	return ok
+}

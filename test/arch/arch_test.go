@@ -48,12 +48,13 @@ var floors = map[string]int{
 	"raftnode":          3,
 	"snapshot/recovery": 3,
 
-	"server/archive":  4,
-	"server/auth":     4,
-	"server/catalog":  4,
-	"server/demo":     4,
-	"server/session":  4,
-	"server/upstream": 4,
+	"server/archive":    4,
+	"server/credential": 4,
+	"server/auth":       4,
+	"server/catalog":    4,
+	"server/demo":       4,
+	"server/session":    4,
+	"server/upstream":   4,
 
 	"server/router": 5,
 
