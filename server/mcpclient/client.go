@@ -1,14 +1,12 @@
 package mcpclient
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,7 +23,6 @@ const (
 	maxMessage  = 16 << 20 // bytes of one message
 	maxPages    = 1000     // of a list
 	maxResumes  = 10       // of one stream, without an event in between
-	dialTimeout = 3 * time.Second
 	askTimeout  = 10 * time.Second // for an answer to the server to be taken
 	endTimeout  = 2 * time.Second  // for the end of a session
 )
@@ -47,22 +44,16 @@ type Config struct {
 
 // A Client is one session. Its methods are called by one goroutine at a time.
 type Client struct {
-	c       Config
-	http    *http.Client
-	current int // index in URLs
-	session string
-	version string // negotiated
-	last    int64  // id of the newest request
+	c        Config
+	endpoint *Endpoint
+	session  string
+	version  string // negotiated
+	last     int64  // id of the newest request
 }
 
 // New makes a client. Nothing is sent before Open.
 func New(c Config) *Client {
-	transport := &http.Transport{
-		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig: c.TLS,
-		Proxy:           http.ProxyFromEnvironment,
-	}
-	return &Client{c: c, http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return &Client{c: c, endpoint: NewEndpoint(c.URLs, c.Token, c.TLS)}
 }
 
 // A Server is what a server says of itself when a session opens.
@@ -93,7 +84,7 @@ func (c *Client) Open(ctx context.Context) (Server, error) {
 
 // Close ends the session. That it could not be told is no error: it expires.
 func (c *Client) Close(ctx context.Context) {
-	defer c.http.CloseIdleConnections()
+	defer c.endpoint.Close()
 	if c.session == "" {
 		return
 	}
@@ -168,78 +159,21 @@ func (c *Client) post(ctx context.Context, m *mcp.Message) error {
 // send gives the response of the first address that takes the request. An error
 // status is an error.
 func (c *Client) send(ctx context.Context, method string, body []byte, lastEvent string) (*http.Response, error) {
-	var lastErr error
-	for range c.c.URLs {
-		resp, err := c.sendTo(ctx, c.c.URLs[c.current], method, body, lastEvent)
-		if err == nil {
-			return c.checked(resp)
-		}
-		lastErr = err
-		if ctx.Err() != nil || method == http.MethodPost && !notSent(err) {
-			break
-		}
-		c.current = (c.current + 1) % len(c.c.URLs)
+	header := make(http.Header)
+	if c.session != "" {
+		header.Set(mcp.HeaderSession, c.session)
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	if c.version != "" {
+		header.Set(mcp.HeaderVersion, c.version)
 	}
-	if !notSent(lastErr) && method == http.MethodPost {
-		return nil, fault.New(fault.OutcomeUnknown, "the connection to %s broke before the answer came: %v", c.c.URLs[c.current], plain(lastErr)).
-			WithHint("what was asked may have been done: look before you repeat it")
+	if lastEvent != "" {
+		header.Set(mcp.HeaderLastEventID, lastEvent)
 	}
-	return nil, fault.New(fault.Unreachable, "%s cannot be reached: %v", c.c.URLs[c.current], plain(lastErr))
-}
-
-func (c *Client) sendTo(ctx context.Context, url, method string, body []byte, lastEvent string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	resp, err := c.endpoint.Send(ctx, method, header, body)
 	if err != nil {
 		return nil, err
 	}
-	r.GetBody = nil // never sent again behind our back
-	h := r.Header
-	h.Set("Authorization", "Bearer "+c.c.Token)
-	h.Set("Accept", "application/json, text/event-stream")
-	if body != nil {
-		h.Set("Content-Type", "application/json")
-	}
-	if c.session != "" {
-		h.Set(mcp.HeaderSession, c.session)
-	}
-	if c.version != "" {
-		h.Set(mcp.HeaderVersion, c.version)
-	}
-	if lastEvent != "" {
-		h.Set(mcp.HeaderLastEventID, lastEvent)
-	}
-	return c.http.Do(r)
-}
-
-// notSent reports whether err says that there was no connection at all.
-func notSent(err error) bool {
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
-}
-
-// plain is err without the method and the URL.
-func plain(err error) error {
-	if cause := errors.Unwrap(err); cause != nil {
-		return cause
-	}
-	return err
-}
-
-// checked gives resp, or the error that it is.
-func (c *Client) checked(resp *http.Response) (*http.Response, error) {
-	if resp.StatusCode < 300 {
-		return resp, nil
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
-	if m, err := mcp.Parse(text, mcp.FromUpstream); err == nil && m.Err() != nil {
-		return nil, failure(resp.StatusCode, m.Err())
-	}
-	return nil, fault.New(kindOf(resp.StatusCode), "%s answers %s", c.c.URLs[c.current], resp.Status).
-		WithHint("is it the MCP port of a node?")
+	return Checked(resp)
 }
 
 // await reads responses until the one to id, and answers what the server asks.
@@ -385,7 +319,7 @@ func (c *Client) reply(ctx context.Context, m *mcp.Message) error {
 
 // failure is an error of the server as a fault. What a node made says its kind;
 // what an upstream made has a code only.
-func failure(status int, e *mcp.Error) error {
+func failure(status int, e *mcp.Error) *fault.Error {
 	f := fault.New(kindOf(status), "%s", e.Message)
 	reason, _ := mcp.Text(mcp.Field(e.Data, "gateway", "reason"))
 	if reason == "node_lost" {

@@ -5,4 +5,6 @@
 // sent, the next address gets it; when it breaks in the middle of an event stream,
 // the stream is taken up at the next address from the last event that was seen. A
 // request that may have arrived is never sent again.
+//
+// [Endpoint] is the part of it that knows addresses and nothing of sessions.
 package mcpclient

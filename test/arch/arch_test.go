@@ -46,6 +46,7 @@ var floors = map[string]int{
 	"wal":               2,
 
 	"raftnode":          3,
+	"server/bridge":     3,
 	"snapshot/recovery": 3,
 
 	"server/archive":    4,
