@@ -85,6 +85,7 @@ func (s *Server) buildGateway(self record.Principal) error {
 	s.router = router.New(router.Config{
 		Sessions:  router.FromSessions(s.sessions),
 		Upstreams: s.upstreams,
+		Lookup:    recipes.get,
 		Version:   s.c.Node.Binary,
 		Logger:    s.log,
 	})

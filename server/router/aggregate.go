@@ -32,7 +32,7 @@ func (r *Router) joinedRequest(ctx context.Context, q *exchange.Request, m *mcp.
 	case mcp.LegacyOnly(method), isTask(method):
 		return refuse(q, m, noMethod(method)), nil
 	}
-	to, e := targetOf(r.catalog.Now(), m, c.params)
+	to, e := r.targetOf(r.catalog.Now(), m, c.params)
 	if e != nil {
 		return refuse(q, m, e), nil
 	}
@@ -48,7 +48,7 @@ func (r *Router) inJoinedSession(ctx context.Context, q *exchange.Request, m *mc
 	if method == mcp.SetLevel {
 		return r.setJoinedLevel(ctx, q, m, c, l)
 	}
-	to, e := targetOf(r.catalog.Now(), m, c.params)
+	to, e := r.targetOf(r.catalog.Now(), m, c.params)
 	if e != nil {
 		return inOK(refuse(q, m, e)), nil
 	}

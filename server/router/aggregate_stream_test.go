@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,9 +265,9 @@ func TestBrokenUpstreamKeepsNothingFromTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTwins(t)
 		mail := newSpeaker(w, "mail")
-		down := true
+		var up atomic.Bool
 		w.upstreams.at["files"].listen = func(ctx context.Context, _ upstream.Caller, _ upstream.Watch, _ func(*mcp.Message)) error {
-			if down {
+			if !up.Load() {
 				return fault.New(fault.Unavailable, "disabled")
 			}
 			<-ctx.Done()
@@ -279,7 +280,7 @@ func TestBrokenUpstreamKeepsNothingFromTheOthers(t *testing.T) {
 			mail.say(t, changedResource("note://a"))
 			settle()
 			wantHeard(t, to, event("gw://mail/note://a", "update"))
-			down = false
+			up.Store(true)
 			time.Sleep(listenAgain)
 			settle()
 			wantHeard(t, to, event("gw://files/note://a", "update")) // it may have been

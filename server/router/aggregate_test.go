@@ -226,9 +226,21 @@ func TestWhatNobodyHasIsRefused(t *testing.T) {
 	wantError(t, w.post(t, inJoined, request("vendor/method", "")), mcp.CodeMethodNotFound, 200)
 	wantError(t, w.post(t, joinedSent("vendor/method", ""), modernBody("vendor/method", "")), mcp.CodeMethodNotFound, 404)
 	wantError(t, w.post(t, joinedSent(mcp.Initialize, ""), modernBody(mcp.Initialize, "")), mcp.CodeMethodNotFound, 404)
-	e := wantError(t, w.post(t, inJoined, request(mcp.ToolsCall, `"name":"broken__x"`)), mcp.CodeInvalidParams, 200)
-	if !strings.Contains(e.Message, "upstream broken could not be listed: it cannot be reached") {
-		t.Errorf("message %q", e.Message)
+	w.registered = map[string]record.Upstream{"off": {Alias: "off", Disabled: true}, "new": {Alias: "new"}}
+	for params, want := range map[string]string{
+		`"name":"broken__x"`: "; upstream broken could not be listed: it cannot be reached",
+		`"name":"off__x"`:    "; upstream off is disabled",
+		`"name":"new__x"`:    "; upstream new was not listed yet",
+		`"name":"nobody__x"`: `no tool "nobody__x" here`,
+	} {
+		e := wantError(t, w.post(t, inJoined, request(mcp.ToolsCall, params)), mcp.CodeInvalidParams, 200)
+		if !strings.HasSuffix(e.Message, want) {
+			t.Errorf("message %q, want …%s", e.Message, want)
+		}
+	}
+	e := wantError(t, w.post(t, inJoined, request(mcp.ResourcesRead, `"uri":"gw://off/x"`)), mcp.CodeInvalidParams, 200)
+	if !strings.HasSuffix(e.Message, "; upstream off is disabled") || string(mcp.Field(e.Data, "uri")) != `"gw://off/x"` {
+		t.Errorf("error %+v", e)
 	}
 }
 

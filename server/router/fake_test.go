@@ -27,6 +27,8 @@ type world struct {
 	sessions  *fakeSessions
 	upstreams *fakeUpstreams
 	catalog   *fakeCatalog
+
+	registered map[string]record.Upstream // that no catalogue has
 }
 
 func newWorld(t testing.TB) *world {
@@ -34,6 +36,13 @@ func newWorld(t testing.TB) *world {
 	w := &world{sessions: &fakeSessions{live: make(map[string]*session.Live)}, upstreams: &fakeUpstreams{}, catalog: newFakeCatalog()}
 	w.Router = New(Config{
 		Sessions: w.sessions, Upstreams: w.upstreams, Catalog: w.catalog, Version: "1.2.3",
+		Lookup: func(alias string) (record.Upstream, error) {
+			u, ok := w.registered[alias]
+			if !ok {
+				return u, fault.New(fault.NotFound, "none")
+			}
+			return u, nil
+		},
 	})
 	return w
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/server/catalog"
 	"github.com/mcpraft/mcpraft/server/exchange"
 	"github.com/mcpraft/mcpraft/server/mcp"
@@ -72,9 +73,15 @@ type Catalog interface {
 type Config struct {
 	Sessions  Sessions // see FromSessions
 	Upstreams Upstreams
-	Catalog   Catalog      // what the aggregate joins; nil: nothing
-	Version   string       // of the gateway, as clients of the aggregate see it
-	Logger    *slog.Logger // nil means discard
+	Catalog   Catalog // what the aggregate joins; nil: nothing
+
+	// Lookup is the record of an upstream; the error is a fault.NotFound if there is
+	// none. It is asked why the aggregate lacks what a client calls. Nil: nothing more
+	// is said than that.
+	Lookup func(alias string) (record.Upstream, error)
+
+	Version string       // of the gateway, as clients of the aggregate see it
+	Logger  *slog.Logger // nil means discard
 }
 
 // A Router is the exchange.Handler of this node. Any number of requests may be in
@@ -83,6 +90,7 @@ type Router struct {
 	sessions  Sessions
 	upstreams Upstreams
 	catalog   Catalog
+	lookup    func(alias string) (record.Upstream, error)
 	log       *slog.Logger
 
 	draining context.Context // ends by drain
@@ -105,11 +113,16 @@ func New(c Config) *Router {
 	if c.Catalog == nil {
 		c.Catalog = nothing{}
 	}
+	if c.Lookup == nil {
+		c.Lookup = func(alias string) (record.Upstream, error) {
+			return record.Upstream{}, fault.New(fault.NotFound, "there is no upstream %q", alias)
+		}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Router{
-		sessions: c.Sessions, upstreams: c.Upstreams, catalog: c.Catalog, log: c.Logger,
+		sessions: c.Sessions, upstreams: c.Upstreams, catalog: c.Catalog, lookup: c.Lookup, log: c.Logger,
 		profiles: newProfiles(), published: newPublished(), declarations: newDeclarations(),
 		serverInfo: serverInfoOf(c.Version),
 	}

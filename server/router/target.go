@@ -3,6 +3,7 @@ package router
 import (
 	"strings"
 
+	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/server/catalog"
 	"github.com/mcpraft/mcpraft/server/exchange"
 	"github.com/mcpraft/mcpraft/server/mcp"
@@ -23,21 +24,21 @@ func verbatim(q *exchange.Request, m *mcp.Message) *target {
 // targetOf finds the upstream that a request is for by looking its name up. Only a
 // URI that nobody lists is taken apart: results may name resources that no list
 // has.
-func targetOf(v *catalog.View, m *mcp.Message, params []byte) (*target, *mcp.Error) {
+func (r *Router) targetOf(v *catalog.View, m *mcp.Message, params []byte) (*target, *mcp.Error) {
 	switch m.Method() {
 	case mcp.ToolsCall:
-		return named(v, catalog.Tool, m, params, "name")
+		return r.named(v, catalog.Tool, m, params, "name")
 	case mcp.PromptsGet:
-		return named(v, catalog.Prompt, m, params, "name")
+		return r.named(v, catalog.Prompt, m, params, "name")
 	case mcp.ResourcesRead, mcp.ResourcesSub, mcp.ResourcesUnsub:
-		return located(v, m, params, "uri")
+		return r.located(v, m, params, "uri")
 	case mcp.Complete:
 		kind, _ := mcp.Text(mcp.Field(params, "ref", "type"))
 		switch kind {
 		case "ref/prompt":
-			return named(v, catalog.Prompt, m, params, "ref", "name")
+			return r.named(v, catalog.Prompt, m, params, "ref", "name")
 		case "ref/resource":
-			return located(v, m, params, "ref", "uri")
+			return r.located(v, m, params, "ref", "uri")
 		default:
 			return nil, invalidParams("params.ref.type of %s is %q, not ref/prompt or ref/resource", m.Method(), kind)
 		}
@@ -47,34 +48,38 @@ func targetOf(v *catalog.View, m *mcp.Message, params []byte) (*target, *mcp.Err
 }
 
 // named is the target of a request that has the name of a tool or prompt at path.
-func named(v *catalog.View, k catalog.Kind, m *mcp.Message, params []byte, path ...string) (*target, *mcp.Error) {
+func (r *Router) named(v *catalog.View, k catalog.Kind, m *mcp.Message, params []byte, path ...string) (*target, *mcp.Error) {
 	name, ok := mcp.Text(mcp.Field(params, path...))
 	if !ok {
 		return nil, invalidParams("params.%s of %s is missing or not a string", strings.Join(path, "."), m.Method())
 	}
 	item, ok := v.Find(k, name)
 	if !ok {
-		return nil, unknownName(v, k, name)
+		what := "tool"
+		if k == catalog.Prompt {
+			what = "prompt"
+		}
+		alias, _, _ := strings.Cut(name, "__")
+		return nil, r.unknown(v, alias, invalidParams("no %s %q here", what, name))
 	}
 	return newTarget(item.Alias, m, params, item, item.Name, path), nil
 }
 
 // located is the target of a request that has the URI of a resource, or of a
 // template, at path.
-func located(v *catalog.View, m *mcp.Message, params []byte, path ...string) (*target, *mcp.Error) {
+func (r *Router) located(v *catalog.View, m *mcp.Message, params []byte, path ...string) (*target, *mcp.Error) {
 	uri, ok := mcp.Text(mcp.Field(params, path...))
 	if !ok || uri == "" {
 		return nil, invalidParams("params.%s of %s is missing or not a string", strings.Join(path, "."), m.Method())
 	}
-	r, ok := locate(v, uri)
+	found, ok := locate(v, uri)
 	if !ok {
-		return nil, &mcp.Error{
-			Code:    mcp.CodeInvalidParams,
-			Message: "no resource " + uri + " here; the aggregate names resources as resources/list does",
-			Data:    mcp.WithField(nil, mcp.Quote(uri), "uri"),
-		}
+		e := invalidParams("no resource %q here, where they are named as resources/list names them", uri)
+		e.Data = mcp.WithField(nil, mcp.Quote(uri), "uri")
+		alias, _, _ := catalog.UnwrapURI(uri)
+		return nil, r.unknown(v, alias, e)
 	}
-	return newTarget(r.alias, m, params, nil, r.uri, path), nil
+	return newTarget(found.alias, m, params, nil, found.uri, path), nil
 }
 
 // A resource is one of an upstream, in the upstream's own name.
@@ -100,17 +105,22 @@ func newTarget(alias string, m *mcp.Message, params []byte, item *catalog.Item, 
 	return t
 }
 
-// unknownName refuses a name that nobody has. If what it begins with is an upstream
+// unknown is e, which refuses what nobody has. If what it begins with is an upstream
 // that is in trouble, the client is told, for that may be why.
-func unknownName(v *catalog.View, k catalog.Kind, name string) *mcp.Error {
-	what := "tool"
-	if k == catalog.Prompt {
-		what = "prompt"
-	}
-	e := invalidParams("no %s %q here", what, name)
-	alias, _, _ := strings.Cut(name, "__")
-	if s, ok := v.Slice(alias); ok && s.Err != "" {
+func (r *Router) unknown(v *catalog.View, alias string, e *mcp.Error) *mcp.Error {
+	s, listed := v.Slice(alias)
+	if listed && s.Err != "" {
 		e.Message += "; upstream " + alias + " could not be listed: " + s.Err
+	}
+	if listed || record.ValidAlias(alias) != nil {
+		return e
+	}
+	u, err := r.lookup(alias)
+	switch {
+	case err == nil && u.Disabled:
+		e.Message += "; upstream " + alias + " is disabled"
+	case err == nil:
+		e.Message += "; upstream " + alias + " was not listed yet"
 	}
 	return e
 }

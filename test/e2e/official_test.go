@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -40,26 +39,11 @@ func TestTypeScriptClientTalksToAnOfficialServer(t *testing.T) {
 	c, b, url := officialCluster(t)
 	client := startProgram(t, "typescript", t.TempDir(), nodeBinary(t), peerFile(t, "official.mjs"), url, c.token)
 	c.killSilent(b)
-	code, output := client.Wait(), client.output.String()
-	steps := make(map[string]string)
-	for line := range strings.Lines(output) {
-		var o outcome
-		if err := json.Unmarshal([]byte(line), &o); err != nil {
-			t.Logf("the client says %s", line)
-			continue
-		}
-		t.Logf("%-14s %-6s %5d ms %s", o.Kind, o.Outcome, o.MS, o.Why)
-		steps[o.Kind] = o.Outcome
-	}
-	if code != 0 {
-		t.Errorf("the client ends with %d:\n%s", code, lastLines(output, 20))
-	}
-	for _, step := range []string{"tools", "call", "progress", "elicitation", "resource", "updated", "prompt", "completion", "silent", "after", "delete"} {
-		if steps[step] != "ok" {
-			t.Errorf("%s: %q, want ok", step, steps[step])
-		}
-	}
+	wantSteps(t, client, officialSteps)
 }
+
+// officialSteps are those of test/peers/official.mjs.
+var officialSteps = []string{"tools", "call", "progress", "elicitation", "resource", "updated", "prompt", "completion", "silent", "after", "delete"}
 
 // TestGoSDKClientWorksThroughAnyNode does the same with the go-sdk's client.
 func TestGoSDKClientWorksThroughAnyNode(t *testing.T) {

@@ -2,13 +2,16 @@
 // has, on one session. It prints one JSON object per step; what a step expects is
 // checked here.
 //
-//   node official.mjs URL TOKEN
+//   node official.mjs URL TOKEN [ALIAS]
+//
+// With the server's alias the URL is that of all upstreams together.
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { ElicitRequestSchema, ResourceUpdatedNotificationSchema } from "@modelcontextprotocol/sdk/types.js";
 import assert from "node:assert/strict";
 
-const [url, token] = process.argv.slice(2);
+const [url, token, alias] = process.argv.slice(2);
+const named = (name) => alias ? `${alias}__${name}` : name;
 const client = new Client({ name: "typescript", version: "1" }, { capabilities: { elicitation: { form: {} } } });
 client.setRequestHandler(ElicitRequestSchema, () => ({ action: "accept", content: { name: "Ada" } }));
 const updated = new Promise((told) => client.setNotificationHandler(ResourceUpdatedNotificationSchema, (n) => told(n.params.uri)));
@@ -18,7 +21,7 @@ const transport = new StreamableHTTPClientTransport(new URL(url), {
 });
 
 const call = async (name, args, options) => {
-  const result = await client.callTool({ name, arguments: args }, undefined, { timeout: 30_000, ...options });
+  const result = await client.callTool({ name: named(name), arguments: args }, undefined, { timeout: 30_000, ...options });
   const text = result.content.map((c) => c.text ?? "").join("");
   assert(!result.isError, text);
   return text;
@@ -37,7 +40,7 @@ async function step(kind, work) {
 
 await client.connect(transport);
 const session = transport.sessionId;
-const uri = "demo://resource/dynamic/text/1";
+const uri = (alias ? `gw://${alias}/` : "") + "demo://resource/dynamic/text/1";
 
 await step("tools", async () => assert((await client.listTools()).tools.length >= 10));
 await step("call", async () => assert.match(await call("get-sum", { a: 2, b: 40 }), /42/));
@@ -56,12 +59,12 @@ await step("updated", async () => {
   await call("toggle-subscriber-updates", {});
 });
 await step("prompt", async () => {
-  const { messages } = await client.getPrompt({ name: "args-prompt", arguments: { city: "Paris" } });
+  const { messages } = await client.getPrompt({ name: named("args-prompt"), arguments: { city: "Paris" } });
   assert.match(messages[0].content.text, /Paris/);
 });
 await step("completion", async () => {
   const { completion } = await client.complete({
-    ref: { type: "ref/prompt", name: "completable-prompt" }, argument: { name: "name", value: "A" },
+    ref: { type: "ref/prompt", name: named("completable-prompt") }, argument: { name: "name", value: "A" },
     context: { arguments: { department: "Engineering" } },
   });
   assert.deepEqual(completion.values, ["Alice"]);
