@@ -3,21 +3,26 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/mcpraft/mcpraft/internal/sse"
+	"github.com/mcpraft/mcpraft/internal/strictjson"
 	"github.com/mcpraft/mcpraft/server/mcp"
 )
 
 const fakeSession = "fake-session"
 
 // mcp answers like the MCP port of a node: upstreams that are registered with the
-// fake cluster all have the same tools, except "bare", which has none.
+// fake cluster all have the same tools, except "bare", which has none. All together
+// are at the endpoint without an alias.
 func (f *fakeCluster) mcp(w http.ResponseWriter, r *http.Request) {
 	alias := r.PathValue("alias")
 	f.mu.Lock()
 	_, exists := f.upstreams[alias]
+	exists = exists || alias == ""
 	_, made := f.tokens[tokenName(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))]
 	f.mu.Unlock()
 	body, err := io.ReadAll(r.Body)
@@ -67,6 +72,9 @@ func (f *fakeCluster) answerMCP(w http.ResponseWriter, alias string, m *mcp.Mess
 		return
 	}
 	answer := mcp.Answer(m.ID(), []byte(fakeResults[m.Method()]))
+	if alias == "" && strings.HasSuffix(m.Method(), "/list") {
+		answer = mcp.Answer(m.ID(), f.joined(m.Method()))
+	}
 	if alias == "bare" && m.Method() != mcp.Initialize {
 		answer = mcp.Failed(m.ID(), &mcp.Error{Code: mcp.CodeMethodNotFound, Message: "there are none"})
 	}
@@ -77,6 +85,29 @@ func (f *fakeCluster) answerMCP(w http.ResponseWriter, alias string, m *mcp.Mess
 	_, _ = w.Write(answer.Bytes())
 }
 
+// joined is a list of all upstreams that are enabled.
+func (f *fakeCluster) joined(method string) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	member, _, _ := strings.Cut(method, "/")
+	var list []mcp.Raw
+	for _, alias := range slices.Sorted(maps.Keys(f.upstreams)) {
+		if alias == "bare" || f.upstreams[alias].Disabled {
+			continue
+		}
+		for item := range strictjson.Elements(mcp.Field([]byte(fakeResults[method]), member)) {
+			if uri, ok := mcp.Text(mcp.Field(item, "uri")); ok {
+				item = mcp.WithField(item, mcp.Quote("gw://"+alias+"/"+uri), "uri")
+			} else {
+				item = mcp.WithField(item, mcp.Quote(wireName(alias, text(item, "name"))), "name")
+			}
+			list = append(list, item)
+		}
+	}
+	result, _ := mcp.Marshal(map[string]any{member: list})
+	return result
+}
+
 // callTool says what it was given, with progress before it.
 func (f *fakeCluster) callTool(w http.ResponseWriter, m *mcp.Message) {
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -85,7 +116,7 @@ func (f *fakeCluster) callTool(w http.ResponseWriter, m *mcp.Message) {
 	send(mcp.Request(mcp.TextID("ask"), mcp.ElicitationCreate, []byte(`{"message":"sure?","requestedSchema":{"type":"object","properties":{}}}`)))
 	text, _ := mcp.Marshal(string(mcp.Field(m.Params(), "arguments")))
 	failed := "false"
-	if name, _ := mcp.Text(mcp.Field(m.Params(), "name")); name != "add" {
+	if name, _ := mcp.Text(mcp.Field(m.Params(), "name")); name != "add" && name != "demo__add" {
 		failed = "true"
 	}
 	send(mcp.Answer(m.ID(), fmt.Appendf(nil, `{"content":[{"type":"text","text":%s}],"isError":%s}`, text, failed)))

@@ -133,6 +133,7 @@ func (f *fakeCluster) handler(node string) http.Handler {
 	handle("DELETE /v1/upstreams/{alias}", true, f.removeUpstream)
 	f.fakeTokens(handle)
 	mux.HandleFunc("/servers/{alias}/mcp", f.mcp)
+	mux.HandleFunc("/mcp", f.mcp)
 	handle("GET /v1/cluster/members", false, func(*http.Request) (any, error) {
 		return adminapi.Page[adminapi.Member]{Items: f.membersNow()}, nil
 	})

@@ -26,7 +26,8 @@ import (
 const maxAtOnce = 8
 
 // A wireName is how the command line calls what an upstream has: the alias, two
-// underscores, and the upstream's own name.
+// underscores, and the upstream's own name. The aggregate calls it the same, unless
+// the name is long or has characters that models do not take.
 func wireName(alias, name string) string { return alias + "__" + name }
 
 func splitWireName(cmd *cobra.Command, s string) (alias, name string, err error) {
@@ -163,6 +164,50 @@ func (g *gateway) with(ctx context.Context, alias string, c mcpclient.Config, f 
 	}
 	defer client.Close(ctx)
 	return f(ctx, client)
+}
+
+// A found tool or prompt, and the session that it was found in.
+type found struct {
+	*mcpclient.Client
+	alias string // of the upstream that the session is with; "": all
+	name  string // in this session
+	item  []byte // as it was listed; nil: it was not looked for
+}
+
+// withNamed runs f in a session where the tool or prompt of that name can be used:
+// with all upstreams, if it is listed there, otherwise with its own, by the name that
+// it has there. That one knows best what is wrong with a name.
+func (g *gateway) withNamed(ctx context.Context, cmd *cobra.Command, c mcpclient.Config, method, member, name string, f func(context.Context, found) error) error {
+	listed := false
+	err := g.with(ctx, "", c, func(ctx context.Context, client *mcpclient.Client) error {
+		item, err := findItem(ctx, client, method, member, name)
+		if item == nil {
+			return err
+		}
+		listed = true
+		return f(ctx, found{client, "", name, item})
+	})
+	if listed || err != nil {
+		return err
+	}
+	alias, own, err := splitWireName(cmd, name)
+	if err != nil {
+		return err
+	}
+	return g.with(ctx, alias, c, func(ctx context.Context, client *mcpclient.Client) error {
+		return f(ctx, found{client, alias, own, nil})
+	})
+}
+
+// findItem is the item of that name in a list of the server, nil if it has none.
+func findItem(ctx context.Context, c *mcpclient.Client, method, member, name string) (item []byte, err error) {
+	err = c.List(ctx, method, member, func(listed []byte) error {
+		if text(listed, "name") == name {
+			item = slices.Clone(listed)
+		}
+		return nil
+	})
+	return item, err
 }
 
 // aliases are the upstreams to ask: the one that is given, else all that are

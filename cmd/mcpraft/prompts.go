@@ -10,7 +10,6 @@ import (
 
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/server/mcp"
-	"github.com/mcpraft/mcpraft/server/mcpclient"
 )
 
 func newPromptsCommand(a *app) *cobra.Command {
@@ -75,10 +74,6 @@ func newPromptsGetCommand(a *app) *cobra.Command {
 		Example: `  mcpraft prompts get demo__greet name=Ada`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			alias, name, err := splitWireName(cmd, args[0])
-			if err != nil {
-				return err
-			}
 			given, err := pairs(cmd, "argument", args[1:])
 			if err != nil {
 				return err
@@ -91,9 +86,9 @@ func newPromptsGetCommand(a *app) *cobra.Command {
 				arguments = []byte("{}")
 			}
 			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
-				return g.with(ctx, alias, a.talk(), func(ctx context.Context, c *mcpclient.Client) error {
-					params := fmt.Appendf(nil, `{"name":%s,"arguments":%s}`, mcp.Quote(name), arguments)
-					result, err := c.Call(ctx, mcp.PromptsGet, params)
+				return g.withNamed(ctx, cmd, a.talk(), mcp.PromptsList, "prompts", args[0], func(ctx context.Context, f found) error {
+					params := fmt.Appendf(nil, `{"name":%s,"arguments":%s}`, mcp.Quote(f.name), arguments)
+					result, err := f.Call(ctx, mcp.PromptsGet, params)
 					if err != nil {
 						return err
 					}

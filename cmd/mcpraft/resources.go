@@ -56,14 +56,21 @@ be asked are named on standard error, and the exit code is 8.`,
 
 func newResourcesReadCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "read UPSTREAM URI",
-		Short:   "Read a resource",
-		Example: `  mcpraft resources read demo demo://clock`,
-		Args:    cobra.ExactArgs(2),
+		Use:   "read [UPSTREAM] URI",
+		Short: "Read a resource",
+		Long: `Read a resource by the URI that its MCP server gives it, or by the one that it has
+for clients of all servers together.`,
+		Example: `  mcpraft resources read demo demo://clock
+  mcpraft resources read gw://demo/demo://clock`,
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			upstream, uri := "", args[len(args)-1]
+			if len(args) == 2 {
+				upstream = args[0]
+			}
 			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
-				return g.with(ctx, args[0], a.talk(), func(ctx context.Context, c *mcpclient.Client) error {
-					params := fmt.Appendf(nil, `{"uri":%s}`, mcp.Quote(args[1]))
+				return g.with(ctx, upstream, a.talk(), func(ctx context.Context, c *mcpclient.Client) error {
+					params := fmt.Appendf(nil, `{"uri":%s}`, mcp.Quote(uri))
 					result, err := c.Call(ctx, mcp.ResourcesRead, params)
 					if err != nil {
 						return err

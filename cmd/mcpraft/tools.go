@@ -22,7 +22,8 @@ func newToolsCommand(a *app) *cobra.Command {
 		GroupID: groupUse,
 		Short:   "See and call the tools of MCP servers",
 		Long: `Tools of the MCP servers behind the gateway, called through it as an MCP client
-does. A tool is called UPSTREAM__TOOL.`,
+does. A tool is called UPSTREAM__TOOL; where that is too long for models, or has
+characters that they do not take, as tools ls lists it.`,
 		Example: `  mcpraft tools ls
   mcpraft tools call demo__add a=2 b=3`,
 	}
@@ -59,26 +60,33 @@ asked are named on standard error, and the exit code is 8.`,
 	}
 }
 
-// findTool is the description of a tool as its server gives it.
-func findTool(ctx context.Context, c *mcpclient.Client, alias, name string) ([]byte, error) {
-	var found []byte
+// tool is the description of a tool, looked for now if it was not before.
+func (f *found) tool(ctx context.Context) ([]byte, error) {
+	if f.item != nil {
+		return f.item, nil
+	}
 	var names []string
-	err := c.List(ctx, mcp.ToolsList, "tools", func(item []byte) error {
-		if text(item, "name") == name {
-			found = item
+	err := f.List(ctx, mcp.ToolsList, "tools", func(item []byte) error {
+		if text(item, "name") == f.name {
+			f.item = slices.Clone(item)
 		}
-		names = append(names, wireName(alias, text(item, "name")))
+		names = append(names, wireName(f.alias, text(item, "name")))
 		return nil
 	})
-	if err != nil || found != nil {
-		return found, err
+	if err != nil || f.item != nil {
+		return f.item, err
 	}
-	e := fault.New(fault.NotFound, "upstream %s has no tool %q", alias, name)
+	e := fault.New(fault.NotFound, "upstream %s has no tool %q", f.alias, f.name)
 	const most = 10
 	if len(names) > most {
 		names = append(names[:most], "…")
 	}
 	return nil, e.WithHint("it has %s", strings.Join(names, ", "))
+}
+
+// withTool runs f in a session where the tool of that name can be called.
+func (g *gateway) withTool(ctx context.Context, cmd *cobra.Command, c mcpclient.Config, name string, f func(context.Context, found) error) error {
+	return g.withNamed(ctx, cmd, c, mcp.ToolsList, "tools", name, f)
 }
 
 func newToolsShowCommand(a *app) *cobra.Command {
@@ -88,13 +96,9 @@ func newToolsShowCommand(a *app) *cobra.Command {
 		Example: `  mcpraft tools show demo__add`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			alias, name, err := splitWireName(cmd, args[0])
-			if err != nil {
-				return err
-			}
 			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
-				return g.with(ctx, alias, mcpclient.Config{}, func(ctx context.Context, c *mcpclient.Client) error {
-					tool, err := findTool(ctx, c, alias, name)
+				return g.withTool(ctx, cmd, mcpclient.Config{}, args[0], func(ctx context.Context, f found) error {
+					tool, err := f.tool(ctx)
 					if err != nil {
 						return err
 					}
@@ -160,20 +164,16 @@ that there is nobody. A call may take as long as the gateway lets it, unless
   mcpraft tools call search__query --json '{"q":"raft","limit":5}' -o json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			alias, name, err := splitWireName(cmd, args[0])
-			if err != nil {
-				return err
-			}
 			given, err := pairs(cmd, "argument", args[1:])
 			if err != nil {
 				return err
 			}
-			call := toolCall{app: a, alias: alias, name: name, given: given, object: arguments}
+			call := toolCall{app: a, name: args[0], given: given, object: arguments}
 			return a.useGateway(cmd, func(ctx context.Context, g *gateway) error {
 				if !cmd.Flags().Changed("timeout") { // a tool may take its time
 					g.limit = 0
 				}
-				return g.with(ctx, alias, a.talk(), func(ctx context.Context, c *mcpclient.Client) error { return call.run(ctx, cmd, c) })
+				return g.withTool(ctx, cmd, a.talk(), args[0], func(ctx context.Context, f found) error { return call.run(ctx, cmd, f) })
 			})
 		},
 	}
@@ -183,23 +183,23 @@ that there is nobody. A call may take as long as the gateway lets it, unless
 
 // A toolCall is one call as the command line gives it.
 type toolCall struct {
-	app         *app
-	alias, name string
-	given       map[string]string
-	object      string // all arguments as JSON, or ""
+	app    *app
+	name   string // as the command line gives it
+	given  map[string]string
+	object string // all arguments as JSON, or ""
 }
 
 // progressToken asks for progress; there is one call in a session at a time.
 const progressToken = `{"progressToken":"call"}`
 
-func (t *toolCall) run(ctx context.Context, cmd *cobra.Command, c *mcpclient.Client) error {
-	arguments, err := t.arguments(ctx, cmd, c)
+func (t *toolCall) run(ctx context.Context, cmd *cobra.Command, f found) error {
+	arguments, err := t.arguments(ctx, cmd, f)
 	if err != nil {
 		return err
 	}
-	params := fmt.Appendf(nil, `{"name":%s,"arguments":%s,"_meta":%s}`, mcp.Quote(t.name), arguments, progressToken)
+	params := fmt.Appendf(nil, `{"name":%s,"arguments":%s,"_meta":%s}`, mcp.Quote(f.name), arguments, progressToken)
 	begun := time.Now()
-	result, err := c.Call(ctx, mcp.ToolsCall, params)
+	result, err := f.Call(ctx, mcp.ToolsCall, params)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (t *toolCall) run(ctx context.Context, cmd *cobra.Command, c *mcpclient.Cli
 	if shown != nil {
 		return shown
 	}
-	t.app.note("%s  %s  %s", wireName(t.alias, t.name), map[bool]string{false: "ok", true: "failed"}[failed], took(begun))
+	t.app.note("%s  %s  %s", t.name, map[bool]string{false: "ok", true: "failed"}[failed], took(begun))
 	if failed {
 		return exitCode(fault.Internal.Exit())
 	}
@@ -220,7 +220,7 @@ func (t *toolCall) run(ctx context.Context, cmd *cobra.Command, c *mcpclient.Cli
 
 // arguments is the object of arguments: --json, with single ones replaced, each as
 // the type that the tool's schema gives it.
-func (t *toolCall) arguments(ctx context.Context, cmd *cobra.Command, c *mcpclient.Client) ([]byte, error) {
+func (t *toolCall) arguments(ctx context.Context, cmd *cobra.Command, f found) ([]byte, error) {
 	values := make(map[string]any)
 	if t.object != "" {
 		var all map[string]json.RawMessage
@@ -232,7 +232,7 @@ func (t *toolCall) arguments(ctx context.Context, cmd *cobra.Command, c *mcpclie
 		}
 	}
 	if len(t.given) > 0 {
-		tool, err := findTool(ctx, c, t.alias, t.name)
+		tool, err := f.tool(ctx)
 		if err != nil {
 			return nil, err
 		}
