@@ -155,7 +155,11 @@ func (s *Server) Ready(ctx context.Context) error {
 }
 
 // Status is what the node knows of itself; it asks nobody.
-func (s *Server) Status() adminapi.Status { return statusOf(s.node, s.c.Node.Binary, s.started) }
+func (s *Server) Status() adminapi.Status {
+	status := statusOf(s.node, s.c.Node.Binary, s.started)
+	status.Messages = s.front.RecentMessages()
+	return status
+}
 
 // Run serves until ctx ends and then stops in the order that the package comment
 // gives. It returns nil after such a stop, an error that is ErrFatal when the node

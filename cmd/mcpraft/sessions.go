@@ -37,10 +37,14 @@ func newSessionsListCommand(a *app) *cobra.Command {
 	var read readFlags
 	var pages pageFlags
 	var r adminapi.SessionsRequest
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "ls",
-		Short: "List sessions",
+		Short: "List live sessions",
+		Long: `List sessions, the live ones unless --all or --state asks for others: what has ended
+is kept for a while, so that it can be told why.`,
 		Example: `  mcpraft sessions ls
+  mcpraft sessions ls --all
   mcpraft sessions ls --user https://idp.example#alice --state active -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if r.State != "" {
@@ -53,7 +57,7 @@ func newSessionsListCommand(a *app) *cobra.Command {
 			}
 			r.After, r.Limit = pages.after, pages.limit
 			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
-				list, _, err := c.Sessions(ctx, &r)
+				list, err := listSessions(ctx, c, r, all || r.State != "")
 				if err != nil {
 					return err
 				}
@@ -70,6 +74,7 @@ func newSessionsListCommand(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&r.User, "user", "", "only sessions of this user, `ISSUER#SUBJECT`")
 	f.StringVar(&r.Client, "client", "", "only sessions of this client `ID`")
+	f.BoolVar(&all, "all", false, "also sessions that have ended")
 	f.StringVar(&r.State, "state", "", "only sessions in this `STATE`: initializing, active, suspended, terminating or dead")
 	_ = cmd.RegisterFlagCompletionFunc("state", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var names []string
@@ -81,6 +86,36 @@ func newSessionsListCommand(a *app) *cobra.Command {
 	pages.add(cmd, "MARK")
 	read.add(cmd)
 	return cmd
+}
+
+// listSessions is a page of sessions, of the live ones unless all are wanted: then
+// of as many as were asked for, over the dead ones between them.
+func listSessions(ctx context.Context, c *adminapi.Client, r adminapi.SessionsRequest, all bool) (adminapi.Page[adminapi.Session], error) {
+	if all {
+		page, _, err := c.Sessions(ctx, &r)
+		return page, err
+	}
+	want := int(r.Limit)
+	if want == 0 {
+		want = adminapi.DefaultListLimit
+	}
+	live := adminapi.Page[adminapi.Session]{Items: []adminapi.Session{}}
+	for {
+		r.Limit = uint64(want - len(live.Items))
+		page, _, err := c.Sessions(ctx, &r)
+		if err != nil {
+			return live, err
+		}
+		for _, s := range page.Items {
+			if s.State != record.Dead.String() {
+				live.Items = append(live.Items, s)
+			}
+		}
+		live.Next, r.After = page.Next, page.Next
+		if page.Next == "" || len(live.Items) >= want {
+			return live, nil
+		}
+	}
 }
 
 func newSessionsShowCommand(a *app) *cobra.Command {

@@ -25,8 +25,8 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:     "status",
 		GroupID: groupUse,
 		Short:   "Show the cluster on one screen",
-		Long: `Show the cluster: its leader, its members and how far each is behind, what it
-holds, and what needs attention. The node that is asked answers for the cluster;
+		Long: `Show the cluster: its leader, its members, how far each is behind and how many
+messages of MCP clients it takes, what it holds, and what needs attention. The node that is asked answers for the cluster;
 every member is asked for itself.`,
 		Example: `  mcpraft status
   mcpraft status --exit-code      # 8 when something needs attention
@@ -60,8 +60,10 @@ type clusterView struct {
 	Term      uint64       `json:"term"`
 	Members   []memberView `json:"members"`
 	Sessions  uint64       `json:"sessions"`
-	Upstreams *uint64      `json:"upstreams"` // absent: could not be read
-	Problems  []string     `json:"problems"`  // what needs attention; empty: nothing
+	Messages  float64      `json:"messages_per_second"` // of MCP clients, over the last 10 s, on all members that answered
+	Upstreams []string     `json:"upstreams"`           // absent: could not be read
+	Disabled  []string     `json:"upstreams_disabled,omitempty"`
+	Problems  []string     `json:"problems"` // what needs attention; empty: nothing
 	Degraded  bool         `json:"degraded"`
 }
 
@@ -72,7 +74,8 @@ type memberView struct {
 	Voter   bool    `json:"voter"`
 	State   string  `json:"state"` // ready, not ready, unreachable, not asked
 	Applied uint64  `json:"applied_index,omitempty"`
-	Lag     *uint64 `json:"lag"` // entries behind the newest index that any member knows committed; absent: unknown
+	Lag     *uint64 `json:"lag"`                 // entries behind what any member knew committed before this one was asked; absent: unknown
+	Rate    float64 `json:"messages_per_second"` // of MCP clients
 	Version string  `json:"version,omitempty"`
 	Admin   string  `json:"admin_addr,omitempty"`
 	Detail  string  `json:"detail,omitempty"`
@@ -96,49 +99,85 @@ func (a *app) clusterStatus(cmd *cobra.Command) (clusterView, error) {
 		if err != nil {
 			return err
 		}
-		members, err := a.askMembers(ctx, status)
+		t, err := a.target()
 		if err != nil {
 			return err
 		}
-		view = newClusterView(status, info, members)
-		view.Upstreams = countUpstreams(ctx, c)
+		limit := min(memberTimeout, a.flags.timeout)
+		members := make([]memberView, len(status.Members))
+		t.askMembers(ctx, status, members, limit)
+		newest := newestCommitted(status, members)
+		t.askAgain(ctx, status, members, newest, limit)
+		view = newClusterView(status, info, members, newest)
+		view.Upstreams, view.Disabled = listUpstreams(ctx, c)
 		return nil
 	})
 	return view, err
 }
 
-// countUpstreams is how many upstreams there are as the asked node sees it, nil
-// if that cannot be read: the status of a sick cluster is still worth showing.
-func countUpstreams(ctx context.Context, c *adminapi.Client) *uint64 {
+// maxListed bounds how many upstreams status reads.
+const maxListed = 10_000
+
+// listUpstreams are the upstreams as the asked node sees them, in use and disabled,
+// nil if they cannot be read: the status of a sick cluster is still worth showing.
+func listUpstreams(ctx context.Context, c *adminapi.Client) (used, disabled []string) {
 	r := &adminapi.UpstreamsRequest{Limit: adminapi.MaxListLimit}
 	r.Consistency = adminapi.Any
-	var n uint64
-	for range 100 { // pages; beyond 100,000 upstreams the number says nothing new
+	used = []string{}
+	for len(used)+len(disabled) < maxListed {
 		list, _, err := c.Upstreams(ctx, r)
 		if err != nil {
-			return nil
+			return nil, nil
 		}
-		n += uint64(len(list.Items))
+		for _, u := range list.Items {
+			if u.Disabled {
+				disabled = append(disabled, u.Alias)
+			} else {
+				used = append(used, u.Alias)
+			}
+		}
 		if r.After = list.Next; r.After == "" {
 			break
 		}
 	}
-	return &n
+	return used, disabled
 }
 
 // askMembers asks every member for itself, all at once.
-func (a *app) askMembers(ctx context.Context, status adminapi.Status) ([]memberView, error) {
-	t, err := a.target()
-	if err != nil {
-		return nil, err
-	}
-	views := make([]memberView, len(status.Members))
+func (t target) askMembers(ctx context.Context, status adminapi.Status, views []memberView, limit time.Duration) {
 	var wg sync.WaitGroup
 	for i, m := range status.Members {
-		wg.Go(func() { views[i] = t.askMember(ctx, m, status, min(memberTimeout, a.flags.timeout)) })
+		wg.Go(func() { views[i] = t.askMember(ctx, m, status, limit) })
 	}
 	wg.Wait()
-	return views, nil
+}
+
+// newestCommitted is the newest index that anybody knows committed.
+func newestCommitted(status adminapi.Status, views []memberView) uint64 {
+	newest := status.Committed
+	for _, v := range views {
+		newest = max(newest, v.committed)
+	}
+	return newest
+}
+
+// askAgain asks those once more that were behind newest. They were asked at
+// different moments, and a follower hears of a commit a few milliseconds after the
+// leader: only who has still not applied what was committed before lags behind.
+func (t target) askAgain(ctx context.Context, status adminapi.Status, views []memberView, newest uint64, limit time.Duration) {
+	status.Node = "" // the one that answered is asked, too
+	var wg sync.WaitGroup
+	for i, m := range status.Members {
+		if v := views[i]; v.Applied >= newest || v.committed == 0 || m.AdminAddr == "" || !t.reaches(m.AdminAddr) {
+			continue
+		}
+		wg.Go(func() {
+			if v := t.askMember(ctx, m, status, limit); v.committed > 0 {
+				views[i] = v
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // askMember is the view of m, whose own status is known if m is the node that
@@ -170,6 +209,7 @@ func (t target) askMember(ctx context.Context, m adminapi.Member, answered admin
 func (v memberView) with(s adminapi.Status) memberView {
 	v.Role, v.Applied, v.Version = s.Role, s.Applied, first(s.Version, v.Version)
 	v.committed, v.alarms = max(s.Committed, s.Applied), s.Alarms
+	v.Rate = float64(s.Messages) / 10
 	v.State = memberReady
 	if s.Ready {
 		return v
@@ -184,20 +224,17 @@ func (v memberView) with(s adminapi.Status) memberView {
 	return v
 }
 
-func newClusterView(s adminapi.Status, info adminapi.Info, members []memberView) clusterView {
+func newClusterView(s adminapi.Status, info adminapi.Info, members []memberView, newest uint64) clusterView {
 	view := clusterView{
 		Cluster: s.ClusterName, ClusterID: s.ClusterID, Version: s.ClusterVersion, Timeline: info.Timeline,
 		Answered: s.Node, Leader: s.Leader, Term: s.Term, Members: members, Sessions: s.Sessions, Problems: []string{},
-	}
-	newest := s.Committed
-	for _, m := range members {
-		newest = max(newest, m.committed)
 	}
 	if s.Leader == "" {
 		view.Problems = append(view.Problems, "no leader is known: changes are refused until a majority of the voters is back")
 	}
 	for i := range view.Members {
 		m := &view.Members[i]
+		view.Messages += m.Rate
 		if m.State == memberReady || m.State == memberNotReady {
 			m.Lag = new(newest - min(newest, m.Applied))
 		}
@@ -218,15 +255,12 @@ func (view clusterView) draw(p *page) {
 	if view.Leader != "" {
 		leader = fmt.Sprintf("%s, term %d", view.Leader, view.Term)
 	}
-	upstreams := "unknown"
-	if view.Upstreams != nil {
-		upstreams = strconv.FormatUint(*view.Upstreams, 10)
-	}
 	p.fields(
 		[2]string{"cluster", fmt.Sprintf("%s, id %s, timeline %s, version %d", first(view.Cluster, "not initialised"), first(view.ClusterID, "-"), first(view.Timeline, "-"), view.Version)},
 		[2]string{"leader", leader},
 		[2]string{"sessions", fmt.Sprintf("%d live", view.Sessions)},
-		[2]string{"upstreams", upstreams},
+		[2]string{"messages", fmt.Sprintf("%s a second over the last 10 s", perSecond(view.Messages))},
+		[2]string{"upstreams", view.upstreams()},
 		[2]string{"answered by", view.Answered},
 	)
 	p.line("")
@@ -236,9 +270,13 @@ func (view clusterView) draw(p *page) {
 		if m.Lag != nil {
 			lag = strconv.FormatUint(*m.Lag, 10)
 		}
-		rows = append(rows, []string{m.Node, m.Role, yesNo(m.Voter), m.State, numberIf(m.Applied), lag, m.Admin, m.Version})
+		rate := "?"
+		if m.Lag != nil {
+			rate = perSecond(m.Rate)
+		}
+		rows = append(rows, []string{m.Node, m.Role, yesNo(m.Voter), m.State, numberIf(m.Applied), lag, rate, m.Admin, m.Version})
 	}
-	p.table([]string{"NODE", "ROLE", "VOTER", "STATE", "APPLIED", "LAG", "ADMIN", "VERSION"}, rows)
+	p.table([]string{"NODE", "ROLE", "VOTER", "STATE", "APPLIED", "LAG", "MSG/S", "ADMIN", "VERSION"}, rows)
 	p.line("")
 	if !view.Degraded {
 		p.line("%s", p.paint(green, "healthy: nothing needs attention"))
@@ -248,6 +286,34 @@ func (view clusterView) draw(p *page) {
 	for _, problem := range view.Problems {
 		p.line("  - %s", problem)
 	}
+}
+
+// maxNamed is how many upstreams status names.
+const maxNamed = 8
+
+// upstreams counts and names them.
+func (view clusterView) upstreams() string {
+	if view.Upstreams == nil {
+		return "unknown"
+	}
+	text := strconv.Itoa(len(view.Upstreams))
+	if names := view.Upstreams; len(names) > maxNamed {
+		text += ": " + strings.Join(names[:maxNamed], ", ") + ", …"
+	} else if len(names) > 0 {
+		text += ": " + strings.Join(names, ", ")
+	}
+	if n := len(view.Disabled); n > 0 {
+		text += fmt.Sprintf("; %d disabled", n)
+	}
+	return text
+}
+
+// perSecond is a rate, with a tenth where that says something.
+func perSecond(rate float64) string {
+	if rate >= 10 || rate == 0 {
+		return strconv.FormatFloat(rate, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(rate, 'f', 1, 64)
 }
 
 func numberIf(n uint64) string {

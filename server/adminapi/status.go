@@ -34,6 +34,7 @@ type Status struct {
 	Alarms         []string `cbor:"24,keyasint,omitempty" json:"alarms,omitempty"` // sentences; what an operator must look at
 	Members        []Member `cbor:"25,keyasint,omitempty" json:"members"`
 	FirstLog       uint64   `cbor:"26,keyasint,omitempty" json:"first_log_index"` // what lies before it has been cut off the log
+	Messages       uint64   `cbor:"27,keyasint,omitempty" json:"messages_10s"`    // of MCP clients, in the last 10 s
 }
 
 // A Check is one part of being ready.

@@ -52,6 +52,10 @@ func New(c Config) (*Front, error) {
 // later: the node stops. It does not wait for them; http.Server.Shutdown does.
 func (f *Front) EndStreams() { f.streams.end(errStopping) }
 
+// RecentMessages is how many messages of clients were done with in the last ten
+// whole seconds; a batch is one.
+func (f *Front) RecentMessages() uint64 { return f.metrics.messages.recent(time.Now()) }
+
 // ServeHTTP admits a request and carries it to the handler and back.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &visit{

@@ -3,6 +3,7 @@ package front
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -59,6 +60,7 @@ var classes = []int{2, 4, 5}
 type metrics struct {
 	requests       map[string]*[6]prometheus.Counter // by label, then by class of the status, see classes
 	received, sent prometheus.Counter
+	messages       rate // bodies that were read
 }
 
 func newMetrics(r prometheus.Registerer, f *Front) *metrics {
@@ -106,6 +108,9 @@ func (m *metrics) count(v *visit) {
 		class = 5 // nothing was answered: the client left, or a handler broke
 	}
 	byClass[class].Inc()
+	if v.received > 0 {
+		m.messages.mark(time.Now())
+	}
 	m.received.Add(float64(v.received))
 	m.sent.Add(float64(v.sent))
 }

@@ -19,12 +19,12 @@ import (
 )
 
 const (
-	protocol    = mcp.V20251125
-	maxMessage  = 16 << 20 // bytes of one message
-	maxPages    = 1000     // of a list
-	maxResumes  = 10       // of one stream, without an event in between
-	askTimeout  = 10 * time.Second // for an answer to the server to be taken
-	endTimeout  = 2 * time.Second  // for the end of a session
+	protocol   = mcp.V20251125
+	maxMessage = 16 << 20         // bytes of one message
+	maxPages   = 1000             // of a list
+	maxResumes = 10               // of one stream, without an event in between
+	askTimeout = 10 * time.Second // for an answer to the server to be taken
+	endTimeout = 2 * time.Second  // for the end of a session
 )
 
 // Config is what a Client is made of.

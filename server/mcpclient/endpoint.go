@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -93,9 +94,7 @@ func (e *Endpoint) sendTo(ctx context.Context, url, method string, header http.H
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	h := r.Header
 	h.Set("Authorization", "Bearer "+e.token)
 	h.Set("Accept", "application/json, text/event-stream")
