@@ -70,6 +70,7 @@ func (s *Server) buildGateway(self record.Principal) error {
 		Lookup:       recipes.get,
 		Rebound:      s.rebound,
 		Secrets:      secrets,
+		Credentials:  shownToUpstreams{s.credentials},
 		AllowPrivate: g.AllowPrivate,
 		Budget:       budget,
 		Timeout:      g.RequestTimeout,

@@ -19,6 +19,7 @@ import (
 	"github.com/mcpraft/mcpraft/server/admin"
 	"github.com/mcpraft/mcpraft/server/adminapi"
 	"github.com/mcpraft/mcpraft/server/auth"
+	"github.com/mcpraft/mcpraft/server/credential"
 	"github.com/mcpraft/mcpraft/server/front"
 	"github.com/mcpraft/mcpraft/server/router"
 	"github.com/mcpraft/mcpraft/server/session"
@@ -43,6 +44,7 @@ type Server struct {
 	node           *raftnode.Node
 	activity       *session.Activity
 	auth           *auth.Auth
+	credentials    *credential.Credentials
 	sessionMetrics *session.Metrics
 	sessions       *session.Sessions
 	upstreams      *upstream.Upstreams
@@ -117,6 +119,7 @@ func (s *Server) build() (err error) {
 	if err := s.buildAuth(self); err != nil {
 		return err
 	}
+	s.buildCredentials(self)
 	if err := s.buildGateway(self); err != nil {
 		return err
 	}
@@ -127,6 +130,7 @@ func (s *Server) build() (err error) {
 		Workers:       s.workers,
 		Authenticator: s.auth.Admin(),
 		Credentials:   s.auth,
+		Sealer:        s.credentials,
 		Backups:       s.backups(self),
 		Registerer:    s.registry,
 		Gatherer:      s.registry,

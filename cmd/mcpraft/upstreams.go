@@ -75,7 +75,8 @@ configuration: what runs on a node is decided on that node.`,
 	f.StringVar(&spec.Command, "command", "", "stdio: `NAME` of a command in the nodes' configuration")
 	f.StringVar(&spec.SessionMode, "session-mode", "", "who shares a session of it: shared, per_principal, per_session or per_call")
 	f.DurationVar(&timeout, "request-timeout", 0, "limit of one request to it (default: the node's)")
-	f.StringVar(&spec.SecretRef, "secret", "", "`NAME` of a credential in the nodes' configuration")
+	f.StringVar(&spec.Credential, "credential", "", "`NAME` of a credential of the cluster (mcpraft credentials) that it is shown")
+	f.StringVar(&spec.SecretRef, "secret", "", "`NAME` of a credential in the nodes' configuration that it is shown")
 	f.Uint32Var(&spec.Pool.Size, "pool-size", 0, "connections that are kept (default: the node's)")
 	f.Uint32Var(&spec.Pool.MaxOverflow, "pool-overflow", 0, "connections beyond, closed after use")
 	f.BoolVar(&spec.Disabled, "disabled", false, "keep it, and send nothing to it")
@@ -176,6 +177,7 @@ func upstreamFields(u adminapi.Upstream) [][2]string {
 		{"sessions", first(u.SessionMode, "the default of the transport")},
 		{"request timeout", timeout},
 		{"pool", pool},
+		{"credential", first(u.Credential, "-")},
 		{"secret", first(u.SecretRef, "-")},
 		{"disabled", yesNo(u.Disabled)},
 		{"metadata", first(joinPairs(u.Metadata), "-")},

@@ -87,6 +87,11 @@ type Credentials interface {
 	RotateKeys(ctx context.Context, actor record.Principal) (raftnode.Receipt, error)
 }
 
+// A Sealer protects the secret of the credential for upstreams of that name.
+type Sealer interface {
+	Seal(name string, secret []byte) ([]byte, error)
+}
+
 // Config is what an API is made of. Every field without a stated default must be set.
 type Config struct {
 	Replica       Replica
@@ -95,6 +100,7 @@ type Config struct {
 	Workers       func() adminapi.Worker // the supervision tree
 	Authenticator Authenticator
 	Credentials   Credentials
+	Sealer        Sealer
 	Backups       Backups
 	Registerer    prometheus.Registerer // where the metrics of this package go
 	Gatherer      prometheus.Gatherer   // what /metrics shows
@@ -122,7 +128,7 @@ type API struct {
 
 // New makes an API. Close ends its streams.
 func New(c Config) (*API, error) {
-	if c.Replica == nil || c.Membership == nil || c.Observer == nil || c.Workers == nil || c.Authenticator == nil || c.Credentials == nil || c.Backups == nil || c.Registerer == nil || c.Gatherer == nil {
+	if c.Replica == nil || c.Membership == nil || c.Observer == nil || c.Workers == nil || c.Authenticator == nil || c.Credentials == nil || c.Sealer == nil || c.Backups == nil || c.Registerer == nil || c.Gatherer == nil {
 		return nil, errors.New("admin: a part of Config is missing")
 	}
 	if c.Logger == nil {

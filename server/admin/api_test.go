@@ -82,6 +82,10 @@ func (oneToken) Authenticate(_ context.Context, token string) (record.Principal,
 	return record.Principal{Issuer: auth.TokenIssuer, Subject: "test"}, nil
 }
 
+func (credentials) Seal(name string, secret []byte) ([]byte, error) {
+	return append([]byte(name+":"), secret...), nil
+}
+
 // credentials makes tokens whose secret is no secret.
 type credentials struct{}
 
@@ -109,7 +113,7 @@ func newFixture(t testing.TB, replica Replica) *fixture {
 	var err error
 	f.api, err = New(Config{
 		Replica: replica, Membership: f.membership, Observer: f.observer, Workers: workers,
-		Authenticator: oneToken{}, Credentials: credentials{}, Backups: newBackups(t, replica), Registerer: registry, Gatherer: registry,
+		Authenticator: oneToken{}, Credentials: credentials{}, Sealer: credentials{}, Backups: newBackups(t, replica), Registerer: registry, Gatherer: registry,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -75,6 +75,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		"Status": adminapi.Status{}, "Digest": adminapi.Digest{}, "DigestCheck": adminapi.DigestCheck{}, "Worker": adminapi.Worker{}, "Check": adminapi.Check{},
 		"Health": adminapi.Health{}, "Receipt": adminapi.Receipt{}, "Principal": adminapi.Principal{},
 		"Token": adminapi.Token{}, "TokenSpec": adminapi.TokenSpec{}, "CreatedToken": adminapi.CreatedToken{},
+		"NewCredential": adminapi.NewCredential{}, "Credential": adminapi.Credential{},
 		"WorkLine": adminapi.WorkLine{}, "Backup": adminapi.Backup{}, "BackupHold": adminapi.BackupHold{}, "BackupCheck": adminapi.BackupCheck{},
 		"BackupPruning": adminapi.BackupPruning{}, "BackupVerdict": adminapi.BackupVerdict{}, "BackupProbe": adminapi.BackupProbe{}, "BackupStep": adminapi.BackupStep{},
 	} {

@@ -169,6 +169,20 @@ func routes() []*route {
 		on(adminapi.OpRotateKeys, func(a *args, r *adminapi.RotateKeysRequest) {
 			r.WriteOptions = a.write()
 		}, (*API).rotateKeys),
+
+		on(adminapi.OpPutCredential, func(a *args, r *adminapi.PutCredentialRequest) {
+			r.Name, r.WriteOptions = a.path("name"), a.write()
+			a.json(&r.NewCredential)
+		}, (*API).putCredential),
+		on(adminapi.OpCredentials, func(a *args, r *adminapi.CredentialsRequest) {
+			r.ReadOptions, r.After, r.Limit = a.read(), a.text("after"), a.number("limit")
+		}, (*API).credentials),
+		on(adminapi.OpCredential, func(a *args, r *adminapi.CredentialRequest) {
+			r.Name, r.ReadOptions = a.path("name"), a.read()
+		}, (*API).credential),
+		on(adminapi.OpRemoveCredential, func(a *args, r *adminapi.RemoveCredentialRequest) {
+			r.Name, r.WriteOptions = a.path("name"), a.write()
+		}, (*API).removeCredential),
 	}
 }
 

@@ -22,6 +22,7 @@ func (a *API) putUpstream(ctx context.Context, c *call, r *adminapi.PutUpstreamR
 			SessionMode:    r.SessionMode,
 			RequestTimeout: uint64(r.RequestTimeout),
 			SecretRef:      r.SecretRef,
+			Credential:     r.Credential,
 			Pool: record.Pool{
 				Size:        r.Pool.Size,
 				MaxOverflow: r.Pool.MaxOverflow,
@@ -81,6 +82,7 @@ func upstreamOf(u *record.Upstream) adminapi.Upstream {
 			SessionMode:    u.SessionMode,
 			RequestTimeout: adminapi.Duration(u.RequestTimeout),
 			SecretRef:      u.SecretRef,
+			Credential:     u.Credential,
 			Pool: adminapi.Pool{
 				Size:        u.Pool.Size,
 				MaxOverflow: u.Pool.MaxOverflow,

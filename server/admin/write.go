@@ -74,7 +74,7 @@ func rejection(op adminapi.Op, o fsm.Outcome) *fault.Error {
 	switch {
 	case e.Kind == fault.Precondition && o.Revision != 0:
 		e.WithHint("read the record again; to change it as it is now send If-Match: %s", adminapi.ETag(o.Revision))
-	case e.Kind == fault.Conflict && o.Revision != 0 && (op == adminapi.OpRegister || op == adminapi.OpPutUpstream || op == adminapi.OpCreateToken):
+	case e.Kind == fault.Conflict && o.Revision != 0 && (op == adminapi.OpRegister || op == adminapi.OpPutUpstream || op == adminapi.OpPutCredential || op == adminapi.OpCreateToken):
 		e.WithHint("to replace it send If-Match: %s", adminapi.ETag(o.Revision))
 	case e.Kind == fault.Mismatch:
 		e.WithHint("use a new Idempotency-Key for a new request")

@@ -46,10 +46,15 @@ const (
 	OpToken       Op = 52
 	OpRevokeToken Op = 53
 	OpRotateKeys  Op = 54
+
+	OpPutCredential    Op = 70
+	OpCredentials      Op = 71
+	OpCredential       Op = 72
+	OpRemoveCredential Op = 73
 )
 
 // MaxOp is the highest number in use.
-const MaxOp = OpRotateKeys
+const MaxOp = OpRemoveCredential
 
 // An Operation is one thing that the API can do.
 type Operation struct {
@@ -98,6 +103,11 @@ var operations = []Operation{
 	{OpToken, "tokens.show", http.MethodGet, "/v1/tokens/{name}", false},
 	{OpRevokeToken, "tokens.revoke", http.MethodDelete, "/v1/tokens/{name}", true},
 	{OpRotateKeys, "keys.rotate", http.MethodPost, "/v1/keys/rotate", true},
+
+	{OpPutCredential, "credentials.put", http.MethodPut, "/v1/credentials/{name}", true},
+	{OpCredentials, "credentials.list", http.MethodGet, "/v1/credentials", false},
+	{OpCredential, "credentials.show", http.MethodGet, "/v1/credentials/{name}", false},
+	{OpRemoveCredential, "credentials.remove", http.MethodDelete, "/v1/credentials/{name}", true},
 }
 
 // byNumber finds the row of an Op; a gap has an empty Name.

@@ -21,6 +21,7 @@ type UpstreamSpec struct {
 	SessionMode    string            `cbor:"14,keyasint,omitempty" json:"session_mode,omitempty"`   // shared, per_principal, per_session, per_call
 	RequestTimeout Duration          `cbor:"15,keyasint,omitempty" json:"request_timeout,omitzero"` // at most 1h; 0 means the node's default
 	SecretRef      string            `cbor:"16,keyasint,omitempty" json:"secret_ref,omitempty"`     // name of a credential in the nodes' configuration
+	Credential     string            `cbor:"40,keyasint,omitempty" json:"credential,omitempty"`     // name of a credential of the cluster
 	Pool           Pool              `cbor:"17,keyasint" json:"pool,omitzero"`
 	Disabled       bool              `cbor:"18,keyasint,omitempty" json:"disabled,omitempty"`
 	Metadata       map[string]string `cbor:"19,keyasint,omitempty" json:"metadata,omitempty"`

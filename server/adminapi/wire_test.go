@@ -133,6 +133,7 @@ func requests() []request {
 		new(RemoveMemberRequest), new(LeaderRequest), new(TransferLeaderRequest), new(InitClusterRequest),
 		new(StatusRequest), new(DigestRequest), new(WorkersRequest),
 		new(CreateTokenRequest), new(TokensRequest), new(TokenRequest), new(RevokeTokenRequest), new(RotateKeysRequest),
+		new(PutCredentialRequest), new(CredentialsRequest), new(CredentialRequest), new(RemoveCredentialRequest),
 	}
 }
 

@@ -52,14 +52,14 @@ type call struct {
 
 // newCall makes the request that carries m over p: with an id of ours, and
 // headers that repeat what is in the body.
-func (p *path) newCall(c *Caller, m *mcp.Message, sink Sink) (*call, error) {
+func (p *path) newCall(ctx context.Context, c *Caller, m *mcp.Message, sink Sink) (*call, error) {
 	out := &call{up: p.up, path: p, method: m.Method(), id: p.up.ups.nextID(), sink: sink, timeout: p.up.timeout, to: p.up.url}
 	params := m.Params()
 	if token := mcp.Meta(params, mcp.MetaProgressToken); token != nil {
 		out.token = token
 		params = mcp.WithField(params, []byte(out.id), "_meta", mcp.MetaProgressToken)
 	}
-	headers, err := p.headers()
+	headers, err := p.headers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -84,11 +84,16 @@ func (p *path) newCall(c *Caller, m *mcp.Message, sink Sink) (*call, error) {
 // sameBytes reports that both are equal, without looking far if one is a copy.
 func sameBytes(a, b []byte) bool { return len(a) == len(b) && bytes.Equal(a, b) }
 
-func (p *path) headers() (*headerSet, error) {
-	if p.state == nil || p.state.version == "" {
-		return p.up.headers(nil)
+func (p *path) headers(ctx context.Context) (*headerSet, error) {
+	st := p.state
+	if st != nil && st.version == "" {
+		st = nil
 	}
-	return p.up.headers(p.state)
+	h, err := p.up.headers(ctx, st)
+	if err == nil {
+		p.shown = h.credential
+	}
+	return h, err
 }
 
 // modernParams are params with what the protocol wants in _meta of each request.
@@ -497,7 +502,7 @@ func (up *upstream) takeUp(ctx context.Context, c *Caller, lastEventID string, r
 		return nil, errNotResumable(up.rec.Alias)
 	}
 	p := &path{up: up, era: &era{}, session: s, state: st}
-	headers, err := p.headers()
+	headers, err := p.headers(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func newInbox() *inbox {
 
 // openChannel opens the stream and waits for its endpoint.
 func (up *upstream) openChannel(ctx context.Context) (*channel, error) {
-	headers, err := up.headers(nil)
+	headers, err := up.headers(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

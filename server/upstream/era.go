@@ -192,12 +192,7 @@ func newestModern(list []mcp.Version) mcp.Version {
 // *refusal, whatever its HTTP status.
 func (up *upstream) discover(ctx context.Context, version mcp.Version) ([]byte, error) {
 	p := &path{up: up, era: &era{modern: true, version: version}}
-	c, err := p.newCall(&Caller{Modern: true}, mcp.Request(mcp.NumberID(0), mcp.Discover, nil), nil)
-	if err != nil {
-		return nil, err
-	}
-	c.timeout = min(up.timeout, probeTimeout)
-	answer, err := c.do(ctx)
+	_, answer, err := p.greet(ctx, &Caller{Modern: true}, mcp.Request(mcp.NumberID(0), mcp.Discover, nil), min(up.timeout, probeTimeout))
 	if err != nil {
 		return nil, err
 	}

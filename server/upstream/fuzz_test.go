@@ -59,7 +59,7 @@ func FuzzAnswer(f *testing.F) {
 		up.carrier = fixed{status, contentType, data}
 		st := &state{version: mcp.V20251125, id: "s"}
 		p := &path{up: up, era: &era{}, session: newSession(up, key{}), state: st}
-		c, err := p.newCall(&Caller{}, mcp.Request("7", mcp.ToolsCall, []byte(`{"name":"t","_meta":{"progressToken":"p"}}`)), nil)
+		c, err := p.newCall(t.Context(), &Caller{}, mcp.Request("7", mcp.ToolsCall, []byte(`{"name":"t","_meta":{"progressToken":"p"}}`)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

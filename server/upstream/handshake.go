@@ -90,12 +90,8 @@ func newestLegacy(list []mcp.Version) mcp.Version {
 func (up *upstream) initializeAs(ctx context.Context, c *Caller, ch *channel, offer mcp.Version) (*state, error) {
 	fresh := &state{channel: ch}
 	p := &path{up: up, era: &era{sse: ch != nil}, session: newSession(up, key{}), state: fresh}
-	out, err := p.newCall(c, mcp.Request(mcp.NumberID(0), mcp.Initialize, up.initializeParams(c, offer)), nil)
-	if err != nil {
-		return nil, err
-	}
-	out.timeout = min(up.timeout, handshakeLimit)
-	answer, err := out.do(ctx)
+	m := mcp.Request(mcp.NumberID(0), mcp.Initialize, up.initializeParams(c, offer))
+	out, answer, err := p.greet(ctx, c, m, min(up.timeout, handshakeLimit))
 	if err != nil {
 		return nil, err
 	}

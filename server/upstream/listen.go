@@ -154,7 +154,7 @@ func (l *listener) begin() {
 
 // legacy holds the GET stream of a session.
 func (l *listener) legacy(ctx context.Context, p *path) error {
-	headers, err := p.up.headers(p.state)
+	headers, err := p.up.headers(ctx, p.state)
 	if err != nil {
 		return err
 	}
@@ -298,7 +298,7 @@ func (s *session) unwatch(uri string) (tell bool) {
 
 // modern holds a subscriptions/listen.
 func (l *listener) modern(ctx context.Context, p *path) error {
-	c, err := p.newCall(l.caller, mcp.Request(mcp.NumberID(0), mcp.SubscriptionsListen, l.filter()), nil)
+	c, err := p.newCall(ctx, l.caller, mcp.Request(mcp.NumberID(0), mcp.SubscriptionsListen, l.filter()), nil)
 	if err != nil {
 		return err
 	}

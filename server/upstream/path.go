@@ -19,6 +19,8 @@ type path struct {
 	session *session // nil: modern
 	state   *state   // nil: modern
 	alone   bool     // the session is for one call and ends with it
+
+	shown *credential // that the newest request carried; nil: none
 }
 
 // reach finds the path for c, with whatever has to be done for it: probing,
@@ -139,7 +141,7 @@ func (p *path) try(ctx context.Context, c *Caller, m *mcp.Message, sink Sink) (a
 		name, _ := mcp.Text(mcp.Field(m.Params(), "name"))
 		p.up.tools.prepare(ctx, p, c, name)
 	}
-	out, err := p.newCall(c, m, sink)
+	out, err := p.newCall(ctx, c, m, sink)
 	if err != nil {
 		return nil, false, err
 	}
@@ -167,8 +169,7 @@ func (p *path) try(ctx context.Context, c *Caller, m *mcp.Message, sink Sink) (a
 func (p *path) recover(ctx context.Context, c *Caller, m *mcp.Message, r *refusal) bool {
 	switch {
 	case r.status == http.StatusUnauthorized:
-		p.up.ups.o.Secrets.forget(p.up.rec.SecretRef)
-		return false
+		return p.refusedCredential()
 	case p.state != nil && r.lostSession(p.state.id != ""):
 		p.up.metrics.lost()
 		p.session.lose(p.state)
@@ -240,9 +241,26 @@ func (p *path) tell(ctx context.Context, c *Caller, method, name, value string) 
 	}
 }
 
+// greet sends a request of ours that opens the way to an upstream, once more if
+// there is another credential than the one that was refused.
+func (p *path) greet(ctx context.Context, c *Caller, m *mcp.Message, timeout time.Duration) (*call, *mcp.Message, error) {
+	for try := 1; ; try++ {
+		out, err := p.newCall(ctx, c, m, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		out.timeout = timeout
+		answer, err := out.do(ctx)
+		if r, ok := errors.AsType[*refusal](err); ok && r.status == http.StatusUnauthorized && p.refusedCredential() && try < maxTries {
+			continue
+		}
+		return out, answer, err
+	}
+}
+
 // ask sends a request of ours over this path.
 func (p *path) ask(ctx context.Context, c *Caller, m *mcp.Message) (*mcp.Message, error) {
-	out, err := p.newCall(c, m, nil)
+	out, err := p.newCall(ctx, c, m, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +288,7 @@ func (up *upstream) notify(ctx context.Context, c *Caller, m *mcp.Message) error
 }
 
 func (up *upstream) notifyIn(ctx context.Context, st *state, m *mcp.Message) error {
-	to, headers, err := up.address(st)
+	to, headers, err := up.address(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -278,8 +296,8 @@ func (up *upstream) notifyIn(ctx context.Context, st *state, m *mcp.Message) err
 }
 
 // address is where messages of a session are posted, and with which headers.
-func (up *upstream) address(st *state) (*url.URL, *headerSet, error) {
-	headers, err := up.headers(st)
+func (up *upstream) address(ctx context.Context, st *state) (*url.URL, *headerSet, error) {
+	headers, err := up.headers(ctx, st)
 	if st.channel != nil {
 		return st.channel.endpoint, headers, err
 	}
@@ -354,15 +372,15 @@ var (
 
 // headers are those of a session's requests. Before there is one (st is nil) they
 // name no version.
-func (up *upstream) headers(st *state) (*headerSet, error) {
-	cred, err := up.ups.o.Secrets.get(up.rec.SecretRef)
+func (up *upstream) headers(ctx context.Context, st *state) (*headerSet, error) {
+	cred, err := up.credential(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if st == nil {
 		return up.newHeaders(cred, "", ""), nil
 	}
-	if h := st.cached.Load(); h != nil && h.credential == cred {
+	if h := st.cached.Load(); h != nil && h.credential.equal(cred) {
 		return h, nil
 	}
 	h := up.newHeaders(cred, st.version, st.id)

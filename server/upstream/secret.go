@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -48,16 +49,24 @@ func NewSecrets(byName map[string]Secret) (*Secrets, error) {
 }
 
 func (s Secret) validate() error {
-	name := http.CanonicalHeaderKey(s.Header)
 	switch {
 	case s.File == "":
 		return errors.New("file is missing")
-	case !isToken(s.Header) && s.Header != "":
-		return fmt.Errorf("header %q is no name of a header", s.Header)
-	case strings.HasPrefix(name, "Mcp-") || reserved[name]:
-		return fmt.Errorf("header %q is the protocol's own", s.Header)
 	case !printable(s.Scheme):
 		return errors.New("scheme holds characters that no header may hold")
+	}
+	return ValidHeader(s.Header)
+}
+
+// ValidHeader reports why a credential cannot be in the header of that name, or
+// nil; "" is Authorization.
+func ValidHeader(header string) error {
+	name := http.CanonicalHeaderKey(header)
+	switch {
+	case !isToken(header) && header != "":
+		return fmt.Errorf("header %q is no name of a header", header)
+	case strings.HasPrefix(name, "Mcp-") || reserved[name]:
+		return fmt.Errorf("header %q is the protocol's own", header)
 	}
 	return nil
 }
@@ -87,10 +96,52 @@ func printable(s string) bool {
 	return true
 }
 
-// A credential is one header. The pointer changes when the value does.
+// Credentials are those of the cluster, by the name that a record's Credential
+// gives. Both methods may be called from any goroutine.
+type Credentials interface {
+	// Get is the header that carries the credential. It may wait for an access token.
+	Get(ctx context.Context, name string) (header, value string, err error)
+	// Refused says that an upstream did not take it, and reports whether another
+	// may be had.
+	Refused(name, header, value string) bool
+}
+
+// A credential is one header.
 type credential struct {
 	header string
 	value  string
+}
+
+func (c *credential) equal(o *credential) bool {
+	return c == o || c != nil && o != nil && *c == *o
+}
+
+// credential is what this upstream is shown, nil if nothing is.
+func (up *upstream) credential(ctx context.Context) (*credential, error) {
+	if up.rec.Credential == "" {
+		return up.ups.o.Secrets.get(up.rec.SecretRef)
+	}
+	if up.ups.o.Credentials == nil {
+		return nil, fault.New(fault.Unavailable, "this node has no credentials of the cluster, and upstream %q wants %q", up.rec.Alias, up.rec.Credential)
+	}
+	header, value, err := up.ups.o.Credentials.Get(ctx, up.rec.Credential)
+	if err != nil {
+		return nil, err
+	}
+	return &credential{header: header, value: value}, nil
+}
+
+// refusedCredential gives up what a request in this session carried, and reports
+// whether it is worth sending again with another.
+func (p *path) refusedCredential() bool {
+	if p.up.rec.Credential == "" {
+		p.up.ups.o.Secrets.forget(p.up.rec.SecretRef)
+		return false
+	}
+	if p.shown == nil || p.up.ups.o.Credentials == nil {
+		return false
+	}
+	return p.up.ups.o.Credentials.Refused(p.up.rec.Credential, p.shown.header, p.shown.value)
 }
 
 // get is the credential of that name; nil for the name "".

@@ -362,7 +362,7 @@ func (up *upstream) bye(ctx context.Context, st *state) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, byeTimeout)
 	defer cancel()
-	headers, err := up.headers(st)
+	headers, err := up.headers(ctx, st)
 	if err != nil {
 		return
 	}

@@ -42,6 +42,7 @@ type Config struct {
 	Rebound func(session string, now record.Binding)
 
 	Secrets      *Secrets    // credentials of this node for upstreams; nil: none
+	Credentials  Credentials // those of the cluster; nil: none
 	AllowPrivate bool        // private and loopback addresses may be dialled
 	TLS          *tls.Config // for https upstreams; nil: the system's roots, TLS 1.2 or newer
 
