@@ -1,8 +1,12 @@
 package upstream_test
 
 import (
+	"context"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,5 +55,46 @@ func TestSecretThatCannotBeUsedIsNamedAndNeverShown(t *testing.T) {
 			}
 			b.wantSeen("tools/call", 0)
 		}, func(c *upstream.Config) { c.Secrets = secrets })
+	}
+}
+
+// keys are credentials of the cluster: key-1, and key-2 once that was refused.
+type keys struct{ refused []string }
+
+func (k *keys) Get(context.Context, string) (header, value string, err error) {
+	return "X-Key", fmt.Sprintf("key-%d", len(k.refused)+1), nil
+}
+
+func (k *keys) Refused(_, header, value string) bool {
+	k.refused = append(k.refused, header+" "+value)
+	return len(k.refused) < 2
+}
+
+func TestRefusedCredentialIsReplacedAndTheRequestSentAgain(t *testing.T) {
+	for _, f := range []*fake{legacy(), modern()} {
+		opening := "initialize"
+		if f.modern {
+			opening = "server/discover"
+		}
+		for _, what := range []string{opening, "tools/call"} {
+			shown := &keys{}
+			f.script(what, func(h *hit) {
+				if h.in.Header.Get("X-Key") != "key-2" {
+					h.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				h.behave()
+			})
+			inBubble(t, f, func(b *bed) {
+				b.change(func(r *record.Upstream) { r.Credential = "c" })
+				if _, err := b.call(user("a"), nil); err != nil {
+					b.Errorf("%s: %v", what, err)
+				}
+				if !slices.Equal(shown.refused, []string{"X-Key key-1"}) {
+					b.Errorf("%s: refused were %q", what, shown.refused)
+				}
+			}, func(c *upstream.Config) { c.Credentials = shown })
+			f.script(what, nil)
+		}
 	}
 }
