@@ -167,7 +167,7 @@ func (c *client) propose(h *host, actor record.Principal, command fsm.Command) r
 		return result{unknown: true}
 	case err == nil:
 		return result{receipt: receipt}
-	case kind == fault.NoLeader, kind == fault.Overloaded, kind == fault.Unavailable, kind == fault.Timeout:
+	case model.FateOf(kind) == model.Refused:
 		return result{refused: true} // as Propose promises
 	default:
 		c.failf("%s: %T through %s: %v", c.name, command, h.name, err)
@@ -235,11 +235,10 @@ func (c *client) note(h *host, key, value string, began time.Duration, r raftnod
 		return
 	}
 	c.last = max(c.last, r.Index)
-	w := write{
-		client: c.name, node: h.name, key: key, value: value, ended: c.since(), returned: c.tick(),
-		index: r.Index, replayed: r.Outcome.Replayed, revision: r.Outcome.Revision, time: r.Outcome.Time, timeline: r.Timeline,
-	}
-	c.addWrite(w)
+	c.addWrite(model.Write{
+		Client: c.name, Node: h.name, Key: key, Value: value, Ended: c.since(), Returned: c.tick(),
+		Index: r.Index, Replayed: r.Outcome.Replayed, Revision: r.Outcome.Revision, Time: uint64(r.Outcome.Time), Timeline: r.Timeline.String(),
+	})
 	low, high := c.trace.start.Add(began-2*time.Millisecond), time.Now().Add(c.plan.skew+2*time.Millisecond)
 	if at := r.Outcome.Time.Time(); at.Before(low) || at.After(high) {
 		c.failf("%s: log time %v of revision %d is outside %v to %v, when the change was asked for and answered", c.name, at, r.Outcome.Revision, low, high)
@@ -296,11 +295,12 @@ func (c *client) find(h *host, key string, o raftnode.ReadOptions) (found record
 	return found, true
 }
 
-func (c *client) viewOf(h *host, key string, call int64, began time.Duration, o raftnode.ReadOptions, info raftnode.ReadInfo, e record.Entry) view {
-	return view{
-		client: c.name, node: h.name, key: key, call: call, began: began, ended: c.since(),
-		minIndex: o.MinIndex, limit: o.MaxStaleness, info: info,
-		found: e.Revision != 0, value: e.Location, revision: e.Revision,
+func (c *client) viewOf(h *host, key string, call int64, began time.Duration, o raftnode.ReadOptions, info raftnode.ReadInfo, e record.Entry) model.View {
+	return model.View{
+		Client: c.name, Node: h.name, Key: key, Call: call, Began: began,
+		MinIndex: o.MinIndex, Limit: o.MaxStaleness, Linearizable: info.Mode == raftnode.Linearizable,
+		Index: info.Index, Staleness: info.Staleness,
+		Found: e.Revision != 0, Value: e.Location, Revision: e.Revision,
 	}
 }
 

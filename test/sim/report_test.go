@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mcpraft/mcpraft/fsm/record"
-	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/test/model"
 )
 
@@ -24,57 +22,29 @@ type report struct {
 	sessions model.SessionHistory
 
 	mu       sync.Mutex
-	views    []view
-	writes   []write
-	refused  map[string]bool // values of requests that were certainly not applied
+	evidence model.Evidence
 	failures []string
 	failed   func() // ends the load
 }
 
-// A view is one read in any mode.
-type view struct {
-	client, node, key string // key: of an entry; empty when something else was read
-	call              int64
-	began, ended      time.Duration
-	minIndex          uint64
-	limit             time.Duration // of staleness; 0: none was asked for
-	info              raftnode.ReadInfo
-
-	found    bool
-	value    string
-	revision uint64
-}
-
-// A write is one accepted change.
-type write struct {
-	client, node string
-	key          string // of an entry; empty: of something else
-	value        string // empty: the entry was removed
-	ended        time.Duration
-	returned     int64
-	index        uint64 // of the entry that answered
-	replayed     bool   // which was not the one that made the change, but a later one
-	revision     uint64
-	time         record.LogTime
-	timeline     record.Timeline
-}
-
-func newReport(t *trace) *report { return &report{trace: t, refused: make(map[string]bool)} }
+func newReport(t *trace) *report { 
+	return &report{trace: t, evidence: model.Evidence{Refused: make(map[string]bool), Unsure: make(map[string]bool)}}
+ }
 
 func (r *report) tick() int64 { return r.clock.Add(1) }
 
 func (r *report) since() time.Duration { return time.Since(r.trace.start) }
 
-func (r *report) addView(v view) {
+func (r *report) addView(v model.View) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.views = append(r.views, v)
+	r.evidence.Views = append(r.evidence.Views, v)
 }
 
-func (r *report) addWrite(w write) {
+func (r *report) addWrite(w model.Write) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.writes = append(r.writes, w)
+	r.evidence.Writes = append(r.evidence.Writes, w)
 }
 
 // refuse notes that the request of value was answered with a promise that it was
@@ -85,7 +55,7 @@ func (r *report) refuse(value string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refused[value] = true
+	r.evidence.Refused[value] = true
 }
 
 // failf reports something that must not happen.
