@@ -29,7 +29,7 @@ func Claims() []Claim {
 		{"session-own", "A principal never gets anything out of another's session."},
 		{"call-once", "A tool call reaches the upstream at most once; one that was refused never does."},
 		{"call-answer", "An answer belongs to the call; a call that is not answered has a stated reason."},
-		{"stream", "A call's events arrive in order, each once, without a gap, over any number of resumptions through other nodes."},
+		{"stream", "A call's messages arrive in order, none twice, over any number of resumptions through other nodes. Progress is missed only while its client is away: a node keeps the answer, not that."},
 		{"errors", "No node answers a well-formed request with an internal error, or an error that does not belong to it."},
 		{"alive", "Without faults the cluster becomes whole again by itself; no node ends without a reason; all replicas have one digest."},
 	}

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/mcpraft/mcpraft/jepsen/history"
@@ -20,7 +21,8 @@ func (c *Client) sessions() func(context.Context) {
 	stranger := ""
 	return func(ctx context.Context) {
 		if stranger == "" {
-			token, err := newToken(ctx, c.Cluster, c.subject+"-stranger-"+c.value())
+			c.count++ // a name whose outcome is unknown may be taken
+			token, err := newToken(ctx, c.Cluster, fmt.Sprint(c.subject, "-stranger-", c.count))
 			if err != nil {
 				return // no leader now
 			}
