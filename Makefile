@@ -33,7 +33,7 @@ test: ## unit and property tests: Go only, a fresh machine can run it
 	$(GO) test $(UNIT)
 
 .PHONY: check
-check: format vet staticcheck test race sim-short e2e conformance ## everything CI runs
+check: format vet staticcheck test race sim-short e2e conformance jepsen-smoke ## everything CI runs
 
 .PHONY: format
 format: ## gofumpt and go fix are clean
@@ -89,6 +89,23 @@ test/peers/bin/everything-server: peers.mod peers.sum
 conformance: peers ## the official MCP conformance suite, clients and servers through three nodes, also with kills; needs npm
 	$(GO) test -count=1 -timeout 20m -run '$(WITH_PEERS)' ./test/e2e
 
+# Root gets the network of packets and disks that can be full, anybody else proxies.
+JEPSEN := $(GO) run ./jepsen/cmd/jepsen
+
+.PHONY: jepsen
+jepsen: ## real processes taken apart for TIME=10m, into jepsen/results; with root it can do more, with strace too
+	$(JEPSEN) run --time $(or $(TIME),10m) --pairs $(if $(filter 0,$(shell id -u)),--disk 268435456 --shift-clocks)
+
+.PHONY: jepsen-night
+jepsen-night: ## the same for hours, three nodes and five
+	$(MAKE) jepsen TIME=$(or $(TIME),4h)
+	$(JEPSEN) run --time $(or $(TIME),4h) --pairs --nodes 5 --clients 15 $(if $(filter 0,$(shell id -u)),--disk 268435456 --shift-clocks)
+
+.PHONY: jepsen-smoke
+jepsen-smoke: ## the same for 20 s, without privileges
+	rm -rf bin/jepsen-smoke
+	$(JEPSEN) run --network proxies --time 20s --hold 3s --quiet 2s --out bin/jepsen-smoke --faults kill-leader,isolate-leader-one-way,split,upstream-garbage,transfer
+
 .PHONY: s3
 s3: ## object storage against a real S3 server, which is built from s3.mod the first time
 	$(GO) test -count=1 -timeout 15m ./test/s3
@@ -111,6 +128,11 @@ bench-front: build ## the MCP front against nginx and ToolHive vMCP, one JSON li
 golden: ## rewrite golden files; read the diff before you commit it
 	$(GO) test ./fsm ./cmd/mcpraft/config ./raftnode/logstore ./internal/seal ./wal ./snapshot -rewrite
 	$(GO) test ./fsm/record -rewrite
+
+.PHONY: tools
+tools: ## install what a target needs and Go does not bring: strace for the disk faults of jepsen; needs apt and root
+	@command -v strace >/dev/null && exit 0; test "$$(id -u)" = 0 || { echo "make tools needs root"; exit 1; }; \
+	  command -v apt-get >/dev/null || { echo "make tools needs apt: install strace"; exit 1; }; apt-get install -y strace
 
 .PHONY: clean
 clean: ## remove what was built

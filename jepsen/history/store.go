@@ -16,7 +16,6 @@ import (
 // A Store is the folder of one run.
 type Store struct{ Dir string }
 
-
 // Create makes the folder, which must be empty or not exist.
 func Create(dir string) (*Store, error) {
 	if old, err := os.ReadDir(dir); err == nil && len(old) > 0 {

@@ -91,8 +91,10 @@ func freePorts(n int) ([]string, error) {
 	return addrs, nil
 }
 
-var portMu sync.Mutex
-var lastPort int
+var (
+	portMu   sync.Mutex
+	lastPort int
+)
 
 func nextPort() int {
 	portMu.Lock()

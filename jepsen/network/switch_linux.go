@@ -111,7 +111,9 @@ func openTun(ip string) (*os.File, error) {
 	device.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
 	steps := []func() error{
 		func() error { return unix.IoctlIfreq(fd, unix.TUNSETIFF, device) },
-		func() error { return set(control, "mesh0", unix.SIOCSIFMTU, func(r *unix.Ifreq) error { r.SetUint32(maxPacket); return nil }) },
+		func() error {
+			return set(control, "mesh0", unix.SIOCSIFMTU, func(r *unix.Ifreq) error { r.SetUint32(maxPacket); return nil })
+		},
 		func() error { return set(control, "mesh0", unix.SIOCSIFADDR, address(ip)) },
 		func() error { return set(control, "mesh0", unix.SIOCSIFNETMASK, address("255.255.255.0")) },
 		func() error { return set(control, "mesh0", unix.SIOCSIFFLAGS, up) },

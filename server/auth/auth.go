@@ -275,16 +275,24 @@ func (a *Auth) checkToken(ctx context.Context, text string) (exchange.Caller, er
 		return exchange.Caller{}, fault.New(fault.Unauthenticated, "the API token is not whole: it has the form mcpraft_NAME_SECRET with a secret of %d characters", secretBytes)
 	}
 	caller, err := a.lookup(ctx, name, secret, raftnode.Any)
-	if !errors.Is(err, errUnknownToken) || !a.unknown.Allow() {
+	if !errors.Is(err, errUnknownToken) {
 		return caller, err
 	}
-	// It may be newer than this replica.
+	// It may be newer than this replica, or the replica may not have caught up since
+	// it began: only one that is fresh can say that there is no such token.
 	limited, cancel := context.WithTimeout(ctx, newTokenLimit)
 	defer cancel()
-	if caller, err := a.lookup(limited, name, secret, raftnode.Linearizable); err == nil {
-		return caller, nil
+	if a.unknown.Allow() {
+		if caller, err := a.lookup(limited, name, secret, raftnode.Linearizable); err == nil || errors.Is(err, errUnknownToken) {
+			return caller, err
+		}
 	}
-	return exchange.Caller{}, errUnknownToken
+	caller, err = a.lookup(limited, name, secret, raftnode.Bounded)
+	if err != nil && !errors.Is(err, errUnknownToken) {
+		return exchange.Caller{}, fault.New(fault.Unavailable, "this node cannot tell now whether the API token is known: %w", err).
+			WithHint("use another node, or try again").After(time.Second)
+	}
+	return caller, err
 }
 
 // lookup finds the holder of an API token in a state that is as fresh as mode says.

@@ -216,6 +216,18 @@ func TestAPITokenThatIsNewerThanThisReplicaIsLookedForAtTheLeader(t *testing.T) 
 	}
 }
 
+// A node that has just begun, or is cut off, does not know its tokens: 401 would
+// have clients throw good ones away.
+func TestAReplicaThatIsNotFreshDoesNotSayThatATokenIsUnknown(t *testing.T) {
+	f := newFixture(t)
+	text := f.token(t, record.Token{Name: "good"})
+	f.c.Replica = &cutOff{Replica: f.replica}
+	for range 3 * newTokens {
+		_, err := f.Authenticate(t.Context(), "", text)
+		wantKind(t, err, fault.Unavailable)
+	}
+}
+
 func TestAnswersFromBeforeAChangeAreNotRemembered(t *testing.T) {
 	f := newFixture(t)
 	text := f.token(t, record.Token{Name: "ci"})

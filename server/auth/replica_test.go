@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/mcpraft/mcpraft/fsm"
+	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/test/model/solo"
 )
@@ -28,6 +29,19 @@ func (l *lagging) Read(ctx context.Context, o raftnode.ReadOptions) (*fsm.View, 
 	if o.Mode == raftnode.Linearizable {
 		l.linearizable++
 		return l.Replica.Read(ctx, o)
+	}
+	return nil, raftnode.ReadInfo{}, errUnknownToken // as if the record were not there
+}
+
+// cutOff has an old state, and knows nobody who could tell how old.
+type cutOff struct{ *solo.Replica }
+
+func (c *cutOff) Read(ctx context.Context, o raftnode.ReadOptions) (*fsm.View, raftnode.ReadInfo, error) {
+	switch o.Mode {
+	case raftnode.Linearizable:
+		return nil, raftnode.ReadInfo{}, fault.New(fault.NoLeader, "no leader is known")
+	case raftnode.Bounded:
+		return nil, raftnode.ReadInfo{}, fault.New(fault.Stale, "nobody says how old this replica is")
 	}
 	return nil, raftnode.ReadInfo{}, errUnknownToken // as if the record were not there
 }

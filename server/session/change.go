@@ -100,11 +100,11 @@ func (s *Sessions) End(ctx context.Context, l *Live, letGo func(context.Context)
 			s.log.Warn("upstream sessions of a session that ended", "error", err)
 		}
 	}
-	_, err = s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Dead, Reason: byClient})
-	if kind := fault.Of(err); err != nil && kind != fault.Conflict {
-		return gone(err)
+	receipt, err := s.propose(ctx, l, &fsm.MoveSession{ID: l.Record.ID, To: record.Dead, Reason: byClient})
+	if fault.Of(err) == fault.Conflict {
+		err = nil
 	}
-	return nil
+	return s.changedAt(ctx, receipt, err) // what was ended here is unknown here
 }
 
 // gone gives a session that has ended meanwhile the error of one that has ended.

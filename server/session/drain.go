@@ -35,6 +35,13 @@ func errDraining() error {
 		WithHint("send the request again, to another node").After(minRetry)
 }
 
+// errGivenUp ends a call that was begun and that no other node can go on with: the
+// upstream may have carried it out, so nobody is told to send it again.
+func errGivenUp() error {
+	return fault.New(fault.OutcomeUnknown, "this node is stopping, and had no answer yet: the call may have been carried out").
+		WithHint("look whether it was before you send it again")
+}
+
 // Drain prepares the end of this node, while the cluster and Run go on: it takes
 // no new calls, sends GET streams elsewhere, and lets calls end until ctx does.
 // Those that are left then are written down, if another node can go on with them,
@@ -96,7 +103,7 @@ func (s *Sessions) giveUpCalls(ctx context.Context) {
 	})
 	for _, c := range calls {
 		if !s.records.has(c) || !c.resumable() {
-			c.cancel(errDraining())
+			c.cancel(errGivenUp())
 			continue
 		}
 		c.hangUp(minRetry)

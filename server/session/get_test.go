@@ -27,6 +27,7 @@ var getStories = []clusterStory{
 	{"use lifts idleness, only an administrator lifts an administrator's suspension", suspension},
 	{"a change between read and store is not lost", invalidationRace},
 	{"a session ends on all nodes", endIsEverywhere},
+	{"a node that ends a session does not know it afterwards", endWaitsForItsNode},
 	{"those who served a session are told of its end", endingIsTold},
 	{"the longest idle session makes room", longestIdleMakesRoom},
 	{"sessions are begun at a limited rate", creationIsLimited},
@@ -246,6 +247,27 @@ func endIsEverywhere(t *testing.T, w *world) {
 		wantKind(t, err, fault.NotFound, "the session on "+n.name)
 	}
 	wantKind(t, a.End(w.ctx, &Live{ID: id, Record: call.live.Record}, nil), 0, "ending it again")
+}
+
+// A follower hears of the end from the leader before it has applied it itself.
+func endWaitsForItsNode(t *testing.T, w *world) {
+	a := w.node("a")
+	id := a.begin(alice, mcp.V20250618)
+	l := a.get(id, alice)
+	synctest.Wait()
+	w.change(func() { a.held = true })
+	ended := make(chan error, 1)
+	go func() { ended <- a.End(w.ctx, l, nil) }()
+	time.Sleep(time.Second)
+	if len(ended) > 0 {
+		t.Error("the end is acknowledged by a node that still knows the session")
+	}
+	w.change(func() { a.held = false })
+	if err := <-ended; err != nil {
+		t.Errorf("End = %v", err)
+	}
+	_, err := a.Get(w.ctx, id, alice)
+	wantKind(t, err, fault.NotFound, "the request after the end")
 }
 
 func endingIsTold(t *testing.T, w *world) {

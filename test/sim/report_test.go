@@ -27,9 +27,9 @@ type report struct {
 	failed   func() // ends the load
 }
 
-func newReport(t *trace) *report { 
+func newReport(t *trace) *report {
 	return &report{trace: t, evidence: model.Evidence{Refused: make(map[string]bool), Unsure: make(map[string]bool)}}
- }
+}
 
 func (r *report) tick() int64 { return r.clock.Add(1) }
 
