@@ -40,7 +40,7 @@ func (c *checker) entries() ([]model.EntryOperation, *model.Evidence) {
 	for _, o := range merged(c.ops) {
 		switch {
 		case change[o.Do] != 0:
-			if one, ok := c.changed(&o, e); ok {
+			if one, ok := changed(&o, e); ok {
 				list = append(list, one)
 			}
 		case (o.Do == history.Find || o.Do == history.List) && (o.End == history.OK || o.Error == fault.NotFound.String()):
@@ -101,12 +101,12 @@ const repeated = int64(20 * time.Millisecond)
 // mayBeReplayed reports whether the index of an answer may be that of a second
 // sending: nodes send a write again under its producer's number when a leader was
 // lost, and answer with the entry of the log that told them the outcome.
-func (c *checker) mayBeReplayed(o *history.Operation) bool {
-	return o.Replayed || o.Return-o.Call > repeated && !c.calm(o.Call, o.Return)
+func mayBeReplayed(o *history.Operation) bool {
+	return o.Replayed || o.Return-o.Call > repeated
 }
 
 // changed converts a change.
-func (c *checker) changed(o *history.Operation, e *model.Evidence) (model.EntryOperation, bool) {
+func changed(o *history.Operation, e *model.Evidence) (model.EntryOperation, bool) {
 	in := model.EntryIn{Op: change[o.Do], Value: o.Value, IfRevision: o.IfRevision}
 	if in.Op == model.Unregister {
 		in.Value = ""
@@ -117,7 +117,7 @@ func (c *checker) changed(o *history.Operation, e *model.Evidence) (model.EntryO
 		one.Out.Revision = o.Revision
 		e.Writes = append(e.Writes, model.Write{
 			Client: o.Client, Node: o.Node, Key: o.Key, Value: in.Value, Ended: time.Duration(o.Return), Returned: o.Return,
-			Index: o.Index, Replayed: c.mayBeReplayed(o), Revision: o.Revision, Time: uint64(o.LogTime), Timeline: o.Timeline,
+			Index: o.Index, Replayed: mayBeReplayed(o), Revision: o.Revision, Time: uint64(o.LogTime), Timeline: o.Timeline,
 		})
 	case history.Rejected:
 		one.Out.Kind = fault.Parse(o.Error)

@@ -178,7 +178,7 @@ func (n *Node) Wipe() error {
 
 // damaged is what a node says before it ends when its disk holds what it cannot
 // use, and only an empty one helps.
-var damaged = regexp.MustCompile(`empty its data directory|empty the data directory|re-seeded from its peers|is damaged|checksum mismatch|corrupt`)
+var damaged = regexp.MustCompile(`empty its data directory|re-seed|is damaged|checksum mismatch`)
 
 // needsEmptyDisk is the reason why the last process ended, if only an empty disk
 // helps.

@@ -6,6 +6,8 @@ import (
 	"github.com/mcpraft/mcpraft/jepsen/workload"
 )
 
+const rollingRestart = "rolling-restart"
+
 // All is every fault that there is.
 func All() []Fault {
 	return []Fault{
@@ -14,7 +16,7 @@ func All() []Fault {
 		{"kill-majority", "kill -9 of a majority at once", 0, (*Nemesis).killMajority},
 		{"kill-all", "kill -9 of every node at once", 0, (*Nemesis).killAll},
 		{"pause", "SIGSTOP of one or two nodes for 0.1 to 15 s", 0, (*Nemesis).pause},
-		{"rolling-restart", "SIGTERM and start of each node in turn", 0, (*Nemesis).roll},
+		{rollingRestart, "SIGTERM and start of each node in turn", 0, (*Nemesis).roll},
 		{"transfer", "leadership handed over every second or two", 0, (*Nemesis).transfer},
 
 		{"isolate-leader", "the leader cut from all nodes, not from clients", 0, (*Nemesis).isolateLeader},

@@ -141,7 +141,7 @@ func (n *Nemesis) Run(ctx context.Context, faults []Fault, pairs bool) {
 	for round := 1; ctx.Err() == nil; round++ {
 		batch := []Fault{next()}
 		if pairs && round%3 == 0 {
-			if other := next(); other.Name != batch[0].Name {
+			if other := next(); other.Name != batch[0].Name && !alone(other) && !alone(batch[0]) {
 				batch = append(batch, other)
 			}
 		}
@@ -151,6 +151,10 @@ func (n *Nemesis) Run(ctx context.Context, faults []Fault, pairs bool) {
 		n.sleep(ctx, n.between(n.Quiet/2, n.Quiet*3/2))
 	}
 }
+
+// alone reports whether f cannot be one of two at a time: a rolling restart waits
+// until the cluster is whole after each node.
+func alone(f Fault) bool { return f.Name == rollingRestart }
 
 // Do does the faults of a batch, one shortly after the other, ends them in any
 // order, waits until the cluster is whole, and writes down what happened. It

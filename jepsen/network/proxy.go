@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -163,9 +164,7 @@ func (p *Proxies) dialler(addr net.Addr) string {
 	}
 	p.mu.Lock()
 	pids := make(map[string]int, len(p.pids))
-	for node, pid := range p.pids {
-		pids[node] = pid
-	}
+	maps.Copy(pids, p.pids)
 	p.mu.Unlock()
 	return ownerOf(tcp.Port, pids)
 }

@@ -55,17 +55,17 @@ func TestEventsAreReadOneByOne(t *testing.T) {
 	const text = ": open\n\nid: 1\ndata:\n\nid: 2\ndata: {\"method\":\"notifications/progress\",\"params\":{\"progress\":4}}\n\ndata: {\"id\":7,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"t\"}]}}\n\n"
 	var ids []string
 	var progress float64
-	var result string
+	var result strings.Builder
 	for e, err := range events(strings.NewReader(text)) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, e.id)
 		progress += e.message.Params.Progress
-		result += e.message.text()
+		result.WriteString(e.message.text())
 	}
-	if strings.Join(ids, ",") != ",1,2," || progress != 4 || result != "t" {
-		t.Errorf("ids %q, progress %v, result %q", ids, progress, result)
+	if strings.Join(ids, ",") != ",1,2," || progress != 4 || result.String() != "t" {
+		t.Errorf("ids %q, progress %v, result %q", ids, progress, result.String())
 	}
 }
 
