@@ -43,7 +43,7 @@ func (a *API) putCredential(ctx context.Context, c *call, r *adminapi.PutCredent
 // sealed. The secret is not repeated.
 func validSecret(r *adminapi.PutCredentialRequest) error {
 	if err := upstream.ValidHeader(r.Header); err != nil {
-		return fault.New(fault.Invalid, "%w", err)
+		return fault.New(fault.Invalid, "%v", err)
 	}
 	unfit := func(c rune) bool { return c < ' ' || c >= 0x7f }
 	switch {
