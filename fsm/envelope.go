@@ -135,6 +135,37 @@ func parseEnvelope(data []byte) (*Envelope, error) {
 	return e, nil
 }
 
+// EnvelopeTime is the stamp of an encoded envelope. Nothing else of it is read.
+func EnvelopeTime(data []byte) (record.LogTime, error) {
+	if len(data) == 0 || data[0] != envelopeFormat {
+		return 0, fault.New(fault.Unsupported, "envelope starts with %x, this binary reads format %d", data[:min(1, len(data))], envelopeFormat)
+	}
+	r := cborReader{rest: data[1:]}
+	if r.head(cborArray) != 2 {
+		r.fail("it is not an array of two")
+	}
+	stamp := r.head(cborUint)
+	if r.err != nil {
+		return 0, fault.New(fault.Invalid, "envelope does not decode: %w", r.err)
+	}
+	return record.LogTime(stamp), nil
+}
+
+// Housekeeping reports whether an encoded envelope holds the cluster's own upkeep
+// and nothing else: nobody would miss it.
+func Housekeeping(data []byte) bool {
+	e, err := parseEnvelope(data)
+	if err != nil {
+		return false
+	}
+	for i := range e.Proposals {
+		if !kinds[e.Proposals[i].Command.kind()].housekeeping {
+			return false
+		}
+	}
+	return true
+}
+
 func atPosition(i int, err error) error {
 	return fault.New(fault.Of(err), "command %d of the envelope: %w", i, err)
 }

@@ -88,3 +88,35 @@ func TestOnlyTheShortestFormOfAProposalIsRead(t *testing.T) {
 		}
 	}
 }
+
+// What is read of an envelope without decoding it is what decoding says.
+func TestEnvelopePeeksAgreeWithTheDecoder(t *testing.T) {
+	upkeep, change := propose(&DigestCheck{}), propose(&PutLabel{Name: "a"})
+	for _, c := range []struct {
+		proposals    []Proposal
+		housekeeping bool
+	}{
+		{nil, true}, {[]Proposal{upkeep, upkeep}, true}, {[]Proposal{change}, false}, {[]Proposal{upkeep, change}, false},
+	} {
+		for _, stamp := range []record.LogTime{0, 23, 24, 1 << 20, 1 << 63} {
+			data, err := (&Envelope{Time: stamp, Proposals: c.proposals}).Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := EnvelopeTime(data); err != nil || got != stamp {
+				t.Errorf("EnvelopeTime = %v, %v, want %v", got, err, stamp)
+			}
+			if got := Housekeeping(data); got != c.housekeeping {
+				t.Errorf("%d commands: Housekeeping = %v", len(c.proposals), got)
+			}
+		}
+	}
+	for _, data := range [][]byte{nil, {2}, {1}, {1, 0x81}, {1, 0x82}, {1, 0x82, 0x20}} {
+		if _, err := EnvelopeTime(data); err == nil {
+			t.Errorf("%x has a time", data)
+		}
+	}
+	if Housekeeping([]byte("x")) {
+		t.Error("what does not decode is upkeep")
+	}
+}

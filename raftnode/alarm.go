@@ -16,6 +16,8 @@ const (
 	AlarmDigest   = "digest"   // the digests of the nodes differ
 	AlarmDiverged = "diverged" // this node's state is wrong
 	AlarmRemoved  = "removed"  // this node is no member any more
+	AlarmArchive  = "archive"  // the log is not archived
+	AlarmGap      = "gap"      // entries were lost before they were archived, and no backup has closed the gap yet
 )
 
 // An Alarm is something that an operator must look at.
@@ -64,6 +66,13 @@ func (a *alarms) clear(name string) {
 	a.metrics.alarms.WithLabelValues(name).Set(0)
 	a.log.Info("alarm cleared", "alarm", name)
 }
+
+// Raise raises an alarm of the parts above this package, or changes its message.
+// Name is one of the list.
+func (n *Node) Raise(name, message string) { n.alarms.raise(name, "%s", message) }
+
+// Clear ends it; one that is not raised is no mistake.
+func (n *Node) Clear(name string) { n.alarms.clear(name) }
 
 // list is the alarms by name.
 func (a *alarms) list() []Alarm {

@@ -7,11 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -21,36 +19,15 @@ import (
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/raftnode/logstore"
 	"github.com/mcpraft/mcpraft/raftnode/peer"
+	modelbubble "github.com/mcpraft/mcpraft/test/model/bubble"
 	"github.com/mcpraft/mcpraft/test/model/memnet"
 	"github.com/mcpraft/mcpraft/test/sim/simstore"
 )
 
-// bubbleEnv is set in the process that runs one test in a bubble.
-const bubbleEnv = "RAFTNODE_TEST_BUBBLE"
-
-// bubble runs f in a synctest bubble in a process of its own: Pebble keeps pools
-// with channels of the bubble that made them, and a second bubble in the same
-// process would meet them.
+// bubble runs f in virtual time.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	if os.Getenv(bubbleEnv) == t.Name() {
-		synctest.Test(t, f)
-		return
-	}
-	t.Parallel()
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.timeout=120s"}
-	if testing.Verbose() {
-		args = append(args, "-test.v")
-	}
-	c := exec.CommandContext(t.Context(), os.Args[0], args...)
-	c.Env = append(os.Environ(), bubbleEnv+"="+t.Name())
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if testing.Verbose() {
-		t.Logf("%s", out)
-	}
+	modelbubble.Run(t, f)
 }
 
 // cluster is some nodes in one bubble.

@@ -110,17 +110,8 @@ func (o *Offline) Tail() (logstore.Tail, error) { return o.log.Tail() }
 func (o *Offline) Entries(from uint64) iter.Seq2[wal.Entry, error] {
 	return func(yield func(wal.Entry, error) bool) {
 		for l, err := range o.log.Entries(from) {
-			e := wal.Entry{Index: l.Index, Term: l.Term, Data: l.Data}
-			switch {
-			case err != nil:
-			case l.Type == raft.LogCommand:
-				e.Kind = wal.Commands
-				if envelope, err := fsm.DecodeEnvelope(l.Data); err == nil {
-					e.LogTime = envelope.Time // an envelope that does not decode is for the replay to refuse
-				}
-			case l.Type == raft.LogConfiguration:
-				e.Kind = wal.Configuration
-			default:
+			e, ok := walEntry(&l)
+			if err == nil && !ok {
 				continue
 			}
 			if !yield(e, err) || err != nil {

@@ -7,10 +7,11 @@ import (
 	"github.com/mcpraft/mcpraft/server/archive"
 )
 
-// backups work on the destination of this node. Drills use the data directory's
-// disk, which is as large as what they restore.
-func (s *Server) backups(self record.Principal) *archive.Backups {
-	return archive.New(archive.Config{
+// buildArchive makes what works on the destination of this node, and lets it archive
+// the log while the node leads. Drills use the data directory's disk, which is as
+// large as what they restore.
+func (s *Server) buildArchive(self record.Principal) {
+	backups := archive.New(archive.Config{
 		Options: s.c.Backup,
 		Replica: s.node,
 		Actor:   self,
@@ -19,4 +20,14 @@ func (s *Server) backups(self record.Principal) *archive.Backups {
 		Creator: s.c.Node.Node + " mcpraft " + s.c.Node.Binary,
 		Scratch: filepath.Join(s.c.Node.Dir, "spool"),
 	})
+	s.archiver = archive.NewArchiver(backups, archive.ArchiverConfig{
+		Log: s.node, Peers: s.node, Alarms: s.node,
+		Metrics: archive.NewMetrics(s.registry), Logger: s.log,
+	})
+	s.registry.MustRegister(s.archiver)
+	if !s.c.Backup.PITR.Enabled {
+		return
+	}
+	s.node.Duty("archive", s.archiver.Run)
+	s.node.Duty("base", s.archiver.Rebase)
 }

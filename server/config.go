@@ -30,7 +30,7 @@ type Config struct {
 
 	Auth        auth.Options            // who may call, and the root keys of the cluster
 	Gateway     Gateway                 // the message plane
-	Backup      archive.Options         // where backups go; zero: nowhere
+	Backup      archive.Options         // where backups and the archived log go; zero: nowhere
 	Seed        *record.SessionSettings // first session settings of a cluster that this node forms; nil: the defaults
 	Drain       time.Duration           // how long a stop waits for what was taken; 0 means DefaultDrain
 	MemoryLimit int64                   // bytes that the Go runtime aims to stay below; 0: GOMEMLIMIT, else a share of the machine; below 0: leave it alone
@@ -51,6 +51,12 @@ func (c *Config) Validate() error {
 	}
 	if err := c.Gateway.Validate(); err != nil {
 		errs = append(errs, err)
+	}
+	if err := c.Backup.PITR.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Backup.PITR.Enabled && c.Backup.Store == nil {
+		errs = append(errs, errors.New("backup: the log is to be archived and there is no destination"))
 	}
 	if c.Drain < 0 {
 		errs = append(errs, fmt.Errorf("drain: %v is negative", c.Drain))

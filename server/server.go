@@ -18,6 +18,7 @@ import (
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/server/admin"
 	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/archive"
 	"github.com/mcpraft/mcpraft/server/auth"
 	"github.com/mcpraft/mcpraft/server/credential"
 	"github.com/mcpraft/mcpraft/server/front"
@@ -50,6 +51,7 @@ type Server struct {
 	upstreams      *upstream.Upstreams
 	router         *router.Router
 	front          *front.Front
+	archiver       *archive.Archiver
 	api            *admin.API
 	tree           *supervise.Supervisor
 	admin          *port
@@ -82,11 +84,19 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	c.Node.Fatal = s.fatal
 	c.Node.Metrics = raftnode.NewMetrics(s.registry)
 	c.Node.Logger = c.Logger
+	var floor *archive.Floor
+	if c.Backup.PITR.Enabled {
+		floor = archive.NewFloor(c.Backup.PITR)
+		c.Node.ArchiveFloor = floor.Index
+	}
 	node, err := raftnode.Start(ctx, c.Node)
 	if err != nil {
 		return nil, errors.Join(err, c.close())
 	}
 	s.node = node
+	if floor != nil {
+		floor.Attach(node, node)
+	}
 	if err := s.build(); err != nil {
 		return nil, errors.Join(err, node.Close(), c.close())
 	}
@@ -123,6 +133,7 @@ func (s *Server) build() (err error) {
 	if err := s.buildGateway(self); err != nil {
 		return err
 	}
+	s.buildArchive(self)
 	s.api, err = admin.New(admin.Config{
 		Replica:       s.node,
 		Membership:    membership{s.node},
@@ -131,7 +142,7 @@ func (s *Server) build() (err error) {
 		Authenticator: s.auth.Admin(),
 		Credentials:   s.auth,
 		Sealer:        s.credentials,
-		Backups:       s.backups(self),
+		Backups:       s.archiver.Backups,
 		Registerer:    s.registry,
 		Gatherer:      s.registry,
 		Logger:        s.log,

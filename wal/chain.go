@@ -78,11 +78,12 @@ func Chains(refs []Ref) []Chain {
 		c.Timeline = timeline
 		chains = append(chains, c)
 	}
-	slices.SortFunc(chains, func(a, b Chain) int { return compareTimelines(a.Timeline, b.Timeline) })
+	slices.SortFunc(chains, func(a, b Chain) int { return CompareTimelines(a.Timeline, b.Timeline) })
 	return chains
 }
 
-func compareTimelines(a, b record.Timeline) int {
+// CompareTimelines is the order of timelines: by number, then by salt.
+func CompareTimelines(a, b record.Timeline) int {
 	return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Salt, b.Salt))
 }
 

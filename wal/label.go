@@ -71,7 +71,7 @@ func Labels(ctx context.Context, s blob.Store, cluster record.ID) ([]Label, erro
 			list = append(list, l)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Label) int { return compareTimelines(a.Timeline, b.Timeline) })
+	slices.SortStableFunc(list, func(a, b Label) int { return CompareTimelines(a.Timeline, b.Timeline) })
 	return list, nil
 }
 

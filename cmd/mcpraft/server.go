@@ -114,6 +114,7 @@ func serverConfig(loaded *config.Loaded, log *slog.Logger) (_ server.Config, err
 		return server.Config{}, err
 	}
 	backup, err := backupOptions(&c.Backup)
+	backup.PITR = c.PITR.Options()
 	if err != nil {
 		return server.Config{}, err
 	}

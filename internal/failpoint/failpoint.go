@@ -48,6 +48,11 @@ var ErrInjected = errors.New("injected by a failpoint")
 // PACKAGE/MOMENT. Add a line here with each new call of Eval.
 var names = map[string]string{
 	"admin/answer":      "a change is committed and its caller has not been told",
+	"archive/sealed":    "a segment is cut and nothing of it is stored",
+	"archive/stored":    "a segment is stored and was not read back",
+	"archive/verified":  "a segment was read back and its labels are not stored",
+	"archive/labelled":  "a segment and its labels are stored and the cluster does not know",
+	"archive/advanced":  "a segment was taken up and its archiver was not told",
 	"logstore/store":    "before entries of the log are written",
 	"logstore/stored":   "entries of the log are durable and raft has not been told",
 	"raftnode/apply":    "entries are committed and not yet in the state machine",

@@ -60,7 +60,7 @@ func openBolt(path string, readOnly bool) (*bolt, error) {
 	})
 	switch {
 	case err == nil:
-		return &bolt{store}, nil
+		return &bolt{store, path}, nil
 	case errors.Is(err, os.ErrNotExist):
 		return nil, fault.New(fault.NotFound, "raft log (%s): %w", path, err).
 			WithHint("check the path of the data directory")
@@ -100,7 +100,19 @@ func contain(f func() error) (err error) {
 }
 
 // bolt is a raft-boltdb store whose panics are errors.
-type bolt struct{ store *raftboltdb.BoltStore }
+type bolt struct {
+	store *raftboltdb.BoltStore
+	path  string
+}
+
+// Bytes is the size of the file, less its free pages: the file never shrinks.
+func (b *bolt) Bytes() int64 {
+	info, err := os.Stat(b.path)
+	if err != nil {
+		return 0
+	}
+	return max(0, info.Size()-int64(b.store.Stats().FreeAlloc))
+}
 
 func (b *bolt) FirstIndex() (index uint64, err error) {
 	err = contain(func() error { index, err = b.store.FirstIndex(); return err })

@@ -117,6 +117,15 @@ func (s *Store) Err() error { return s.failure.get() }
 // process ends.
 func (s *Store) Close() error { return s.disk.close() }
 
+// Bytes is what the entries take on the disk, without what is free for new ones; 0
+// if the base cannot tell.
+func (s *Store) Bytes() int64 {
+	if b, ok := s.disk.base.(interface{ Bytes() int64 }); ok {
+		return b.Bytes()
+	}
+	return 0
+}
+
 // Tail reads where the log begins and ends.
 func (s *Store) Tail() (Tail, error) { return readTail(s, s) }
 

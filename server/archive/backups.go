@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ type Options struct {
 	Store     blob.Store // nil: no destination is configured, and every method says so
 	Policy    seal.Policy
 	Retention snapshot.Retention
+	PITR      PITR
 }
 
 // Config is what Backups are made of.
@@ -66,10 +68,25 @@ func (b *Backups) Run(ctx context.Context, reason string, told Progress) (m snap
 		if err != nil {
 			return err
 		}
-		m, err = backups.Save(ctx, state, counting{stream, told}, snapshot.Origin{Creator: b.c.Creator, Reason: reason})
-		return err
+		if m, err = backups.Save(ctx, state, counting{stream, told}, snapshot.Origin{Creator: b.c.Creator, Reason: reason}); err != nil {
+			return err
+		}
+		return b.note(ctx, m)
 	})
 	return m, err
+}
+
+// note tells the cluster of a backup, so that every node knows how old the newest
+// one is.
+func (b *Backups) note(ctx context.Context, m snapshot.Manifest) error {
+	_, err := b.propose(ctx, 0, &fsm.NoteBackup{
+		Timeline: m.State.Timeline,
+		Backup:   record.Backup{ID: m.ID, Index: m.State.Index, LogTime: m.State.LogTime},
+	})
+	if err != nil {
+		return fmt.Errorf("backup %s is stored, and the cluster was not told: %w", m.ID, err)
+	}
+	return nil
 }
 
 // counting is a stream that tells how far it is.

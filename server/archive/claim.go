@@ -41,7 +41,7 @@ func (b *Backups) acquire(ctx context.Context) (token uint64, err error) {
 		return 0, err
 	}
 	claim := record.Claim{Name: claimName, Node: b.c.Node, Process: b.c.Process}
-	o, err := b.propose(ctx, &fsm.AcquireClaim{Claim: claim, Replaces: held})
+	o, err := b.propose(ctx, 0, &fsm.AcquireClaim{Claim: claim, Replaces: held})
 	if k := fault.Of(err); k == fault.Conflict || k == fault.Precondition {
 		return 0, fault.New(fault.Conflict, "another node began to work on the backups just now").WithHint("try again when it is done")
 	}
@@ -80,15 +80,16 @@ func (b *Backups) holder(ctx context.Context) (token uint64, err error) {
 func (b *Backups) release(ctx context.Context, token uint64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	_, err := b.propose(ctx, &fsm.ReleaseClaim{Name: claimName, Token: token})
+	_, err := b.propose(ctx, 0, &fsm.ReleaseClaim{Name: claimName, Token: token})
 	if k := fault.Of(err); k == fault.NotFound || k == fault.Fenced {
 		return nil
 	}
 	return err
 }
 
-func (b *Backups) propose(ctx context.Context, c fsm.Command) (fsm.Outcome, error) {
-	receipt, err := b.c.Replica.Propose(ctx, raftnode.Request{Actor: b.c.Actor, Command: c})
+// propose has a command applied. It is refused in any other term; 0 means any term.
+func (b *Backups) propose(ctx context.Context, term uint64, c fsm.Command) (fsm.Outcome, error) {
+	receipt, err := b.c.Replica.Propose(ctx, raftnode.Request{Actor: b.c.Actor, Term: term, Command: c})
 	if err == nil {
 		err = receipt.Outcome.Err()
 	}

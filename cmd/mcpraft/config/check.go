@@ -26,6 +26,7 @@ func (l *loader) check() {
 	l.checkGateway()
 	l.checkSessions()
 	l.checkBackup()
+	l.checkPITR()
 }
 
 // wrong adds a problem of a value, at the place that gave it. A value that could

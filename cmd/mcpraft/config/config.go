@@ -28,6 +28,7 @@ type Config struct {
 	Sessions  Sessions  `yaml:"sessions" help:"Rules for MCP sessions. A seed: taken when the cluster is formed, changed by command afterwards."`
 	Storage   Storage   `yaml:"storage" help:"Memory and disk of the state machine and its log."`
 	Backup    Backup    `yaml:"backup" help:"Where this node puts backups when it is told to (mcpraft backup run), and which are kept."`
+	PITR      PITR      `yaml:"pitr" help:"Point-in-time recovery: the archive of the log, beside the backups."`
 	Log       Log       `yaml:"log" help:"The log of this process, on standard error."`
 	Shutdown  Shutdown  `yaml:"shutdown" help:"What happens on SIGTERM or Ctrl-C; a second one ends the process at once."`
 }
@@ -168,6 +169,7 @@ func Default() Config {
 			SnapshotEntries: raftnode.DefaultSnapshotEntries, TrailingLogs: raftnode.DefaultTrailingLogs,
 		},
 		Backup:   defaultBackup(),
+		PITR:     defaultPITR(),
 		Log:      Log{Level: "info", Format: "auto"},
 		Shutdown: Shutdown{Drain: Duration(20 * time.Second)},
 	}

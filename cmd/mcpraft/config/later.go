@@ -10,7 +10,7 @@ import (
 // whoever writes them has read about them and did not mistype. A key moves from
 // here into Config with the capability that reads it.
 var later = []string{
-	"admin", "audit", "cache", "firewall", "keys", "limits", "pitr", "snapshot", "supervision", "telemetry",
+	"admin", "audit", "cache", "firewall", "keys", "limits", "snapshot", "supervision", "telemetry",
 	"auth.anonymous", "auth.rbac",
 	"backup.alert_if_older", "backup.enabled", "backup.replicas", "backup.retention_days", "backup.schedule", "backup.timezone", "backup.verify",
 	"cluster.autopilot", "cluster.raft",

@@ -5,6 +5,7 @@ package solo
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -14,7 +15,9 @@ import (
 
 	"github.com/mcpraft/mcpraft/fsm"
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/raftnode"
+	"github.com/mcpraft/mcpraft/wal"
 )
 
 // Node is the name of the one node.
@@ -28,6 +31,7 @@ type Replica struct {
 	broken error
 	index  uint64
 	log    []fsm.Command
+	kept   []wal.Entry // as LogRange and Entries show it
 }
 
 // Break makes proposals and reads fail with err from now on; nil mends it.
@@ -100,6 +104,11 @@ func (r *Replica) Propose(_ context.Context, q raftnode.Request) (raftnode.Recei
 	if err != nil {
 		return raftnode.Receipt{}, err
 	}
+	stamp, err := fsm.EnvelopeTime(data)
+	if err != nil {
+		return raftnode.Receipt{}, err
+	}
+	r.kept = append(r.kept, wal.Entry{Index: r.index, Term: 1, Kind: wal.Commands, LogTime: stamp, Data: data})
 	return raftnode.Receipt{Outcome: results[0][0], Index: r.index, Timeline: r.Machine.Meta().Timeline}, nil
 }
 
@@ -116,4 +125,46 @@ func (r *Replica) Read(_ context.Context, o raftnode.ReadOptions) (*fsm.View, ra
 		return nil, raftnode.ReadInfo{}, err
 	}
 	return view, raftnode.ReadInfo{Mode: o.Mode, Index: view.Meta().Index, Timeline: view.Meta().Timeline}, nil
+}
+
+// LogRange is that of all entries, but for those that Cut took away.
+func (r *Replica) LogRange() (raftnode.LogRange, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return raftnode.LogRange{First: r.index - uint64(len(r.kept)) + 1, Applied: r.index}, nil
+}
+
+// Entries are those entries.
+func (r *Replica) Entries(from, to uint64) iter.Seq2[wal.Entry, error] {
+	r.mu.Lock()
+	kept, first := r.kept, r.index-uint64(len(r.kept))+1
+	r.mu.Unlock()
+	return func(yield func(wal.Entry, error) bool) {
+		if from < first || to >= first+uint64(len(kept)) {
+			yield(wal.Entry{}, fault.New(fault.NotFound, "the log has no entries %d to %d", from, to))
+			return
+		}
+		for _, e := range kept[from-first : to+1-first] {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// LogBytes is the size of their data.
+func (r *Replica) LogBytes() (n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.kept {
+		n += int64(len(e.Data))
+	}
+	return n
+}
+
+// Cut takes the entries up to index off the log.
+func (r *Replica) Cut(index uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = slices.DeleteFunc(slices.Clone(r.kept), func(e wal.Entry) bool { return e.Index <= index })
 }
