@@ -114,6 +114,8 @@ func (m *message) fault() error {
 		return nil
 	case m.Error.Data.Gateway.Reason == nodeLost:
 		return fault.New(fault.OutcomeUnknown, "%s: %s", nodeLost, m.Error.Message)
+	case m.Error.Data.Gateway.Reason == fault.Timeout.String(): // the upstream may still carry it out
+		return fault.New(fault.OutcomeUnknown, "no answer in time: %s", m.Error.Message)
 	case m.Error.Data.Gateway.Reason == "":
 		return fault.New(fault.Internal, "the gateway gives no reason: %d %s", m.Error.Code, m.Error.Message)
 	default:

@@ -36,6 +36,7 @@ func TestAnswersOfTheMCPPortHaveTheFateThatTheyPromise(t *testing.T) {
 	for body, want := range map[string]model.Fate{
 		strings.ReplaceAll(reason, "REASON", nodeLost):               model.Unsettled,
 		strings.ReplaceAll(reason, "REASON", "outcome_unknown"):      model.Unsettled,
+		strings.ReplaceAll(reason, "REASON", "timeout"):              model.Unsettled,
 		strings.ReplaceAll(reason, "REASON", "unavailable"):          model.Refused,
 		strings.ReplaceAll(reason, "REASON", "internal"):             model.Defective,
 		`{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"x"}}`: model.Defective,

@@ -31,7 +31,7 @@ func execute(ctx context.Context, args []string) (code int, err error) {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(&code), newSelfTest(&code), newCheck(&code), newFaults(), newClaims())
+	root.AddCommand(newRun(&code), newSelfTest(&code), newMutants(&code), newCheck(&code), newFaults(), newClaims())
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		return 2, err
