@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
-
-	"github.com/mcpraft/mcpraft/internal/strictjson"
 )
 
 // MaxHeaderParams is how many arguments of one tool may be repeated in headers.
@@ -35,47 +33,21 @@ func (w *schemaWalk) schema(schema []byte, path []string, reachable bool, depth 
 	if depth > FromUpstream.Depth {
 		return fmt.Errorf("the schema is nested deeper than %d", FromUpstream.Depth)
 	}
-	for m := range strictjson.Members(schema) {
-		keyword, _ := Text(m.Name)
-		var err error
-		switch keyword {
-		case "x-mcp-header":
-			err = w.annotation(schema, m.Value, path, reachable)
-		case "properties":
-			err = w.properties(m.Value, path, reachable, depth)
-		case "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies":
-			err = w.properties(m.Value, nil, false, depth)
-		case "items", "prefixItems", "additionalItems", "contains", "additionalProperties", "propertyNames", "unevaluatedItems",
-			"unevaluatedProperties", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "contentSchema":
-			err = w.unreachable(m.Value, depth)
+	if annotation := Field(schema, "x-mcp-header"); annotation != nil {
+		if err := w.annotation(schema, annotation, path, reachable); err != nil {
+			return err
 		}
-		if err != nil {
+	}
+	for sub := range Subschemas(schema) {
+		var below []string
+		if sub.Keyword == keywordProperties {
+			below = append(path[:len(path):len(path)], sub.Name)
+		}
+		if err := w.schema(sub.Value, below, reachable && below != nil, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (w *schemaWalk) properties(properties []byte, path []string, reachable bool, depth int) error {
-	for m := range strictjson.Members(properties) {
-		name, _ := Text(m.Name)
-		below := append(path[:len(path):len(path)], name)
-		if err := w.schema(m.Value, below, reachable, depth+1); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unreachable looks at a schema, or an array of them, that is not reached by
-// properties alone.
-func (w *schemaWalk) unreachable(value []byte, depth int) error {
-	for element := range strictjson.Elements(value) {
-		if err := w.schema(element, nil, false, depth+1); err != nil {
-			return err
-		}
-	}
-	return w.schema(value, nil, false, depth+1)
 }
 
 // annotation takes one x-mcp-header.

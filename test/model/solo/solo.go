@@ -27,11 +27,26 @@ const Node = "solo"
 type Replica struct {
 	Machine *fsm.Machine
 
-	mu     sync.Mutex
-	broken error
-	index  uint64
-	log    []fsm.Command
-	kept   []wal.Entry // as LogRange and Entries show it
+	mu      sync.Mutex
+	broken  error
+	index   uint64
+	log     []fsm.Command
+	kept    []wal.Entry // as LogRange and Entries show it
+	watches []func([]fsm.Change)
+}
+
+// Watch has watch told of every change, as raftnode.Node.Watch does.
+func (r *Replica) Watch(watch func(changes []fsm.Change)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watches = append(r.watches, watch)
+}
+
+// changed is called while a command is applied.
+func (r *Replica) changed(changes []fsm.Change) {
+	for _, watch := range r.watches {
+		watch(changes)
+	}
 }
 
 // Break makes proposals and reads fail with err from now on; nil mends it.
@@ -50,7 +65,8 @@ func (r *Replica) Log() []fsm.Command {
 
 // New opens a Replica that the test closes.
 func New(t testing.TB) *Replica {
-	machine, err := fsm.Open("solo", fsm.Options{FS: vfs.NewMem(), Fatal: func(err error) { t.Error(err) }})
+	r := new(Replica)
+	machine, err := fsm.Open("solo", fsm.Options{FS: vfs.NewMem(), Fatal: func(err error) { t.Error(err) }, Changed: r.changed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +75,7 @@ func New(t testing.TB) *Replica {
 			t.Error(err)
 		}
 	})
-	r := &Replica{Machine: machine}
+	r.Machine = machine
 	actor := record.Principal{Issuer: "node", Subject: Node}
 	r.Must(t, actor, &fsm.EpochStart{Node: Node, Process: record.ID{1}, Supports: fsm.MaxVersion})
 	r.Must(t, actor, &fsm.InitCluster{ID: record.ID{2}, Name: "test", Timeline: record.Timeline{Number: 1, Salt: 0xabcd}})
