@@ -101,7 +101,7 @@ func (c *StagePage) apply(t *tx) Outcome {
 	}
 	p.Generation = now.Generation
 	now.Pages++
-	now.Items += uint32(len(p.Items))
+	now.Items.Add(p.Items)
 	now.Bytes += uint64(p.Size())
 	stagings.put(t, staging, &now)
 	t.put(pageKey(t.scope, record.PageID{Slice: p.Slice, Generation: p.Generation, Number: p.Number}), t.encode(p))
@@ -139,7 +139,7 @@ func (c *SwapSlice) apply(t *tx) Outcome {
 		return o
 	}
 	old, staging := t.slice(s.ID), t.staging(s.ID)
-	s.Items, s.Bytes = 0, 0
+	s.Items, s.Bytes = record.Counts{}, 0
 	switch {
 	case s.Generation == 0:
 	case old != nil && old.Generation == s.Generation && old.Pages == s.Pages:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/catalog"
 	"github.com/mcpraft/mcpraft/server/mcp"
 )
 
@@ -31,7 +32,7 @@ func startHolding(t *testing.T) (p *process, ended chan string) {
 			_, _ = w.Write(mcp.Answer(m.ID(), []byte(`{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"holds","version":"1"}}`)).Bytes())
 		case m.Kind() == mcp.KindRequest:
 			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(mcp.Answer(m.ID(), []byte(`{"tools":[]}`)).Bytes())
+			_, _ = w.Write(mcp.Answer(m.ID(), []byte(`{"tools":[{"name":"hold","inputSchema":{"type":"object"}}]}`)).Bytes())
 		default:
 			w.WriteHeader(http.StatusAccepted)
 		}
@@ -41,9 +42,12 @@ func startHolding(t *testing.T) (p *process, ended chan string) {
 	c.Gateway.AllowPrivate = true
 	p = start(t, c)
 	put := &adminapi.PutUpstreamRequest{Alias: "holds", UpstreamSpec: adminapi.UpstreamSpec{Transport: "http", URL: s.URL + "/mcp"}}
+	listed := make(chan struct{})
+	p.server.catalog.Watch(func(catalog.Difference) { close(listed) }) // of the one tool, once
 	if _, _, err := p.client(t, false).PutUpstream(t.Context(), put); err != nil {
 		t.Fatal(err)
 	}
+	<-listed
 	return p, ended
 }
 
@@ -69,8 +73,8 @@ func TestAKilledSessionEndsItsUpstreamSessionOnce(t *testing.T) {
 	if err != nil || len(list.Items) != 1 || list.Items[0].OwnerNode != "n1" {
 		t.Fatalf("sessions = %+v, %v", list, err)
 	}
-	if kept := p.server.upstreams.Stats()[0].Sessions; kept != 1 {
-		t.Errorf("%d upstream sessions are kept, want the one that initialize opened", kept)
+	if kept := p.server.upstreams.Stats()[0].Sessions; kept != 2 {
+		t.Errorf("%d upstream sessions are kept, want the one that initialize opened and that of the catalogue", kept)
 	}
 	if _, _, err := admin.KillSession(t.Context(), &adminapi.KillSessionRequest{ID: list.Items[0].ID}); err != nil {
 		t.Fatal(err)
@@ -83,8 +87,8 @@ func TestAKilledSessionEndsItsUpstreamSessionOnce(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the upstream was told nothing")
 	}
-	if kept := p.server.upstreams.Stats()[0].Sessions; kept != 0 {
-		t.Errorf("%d upstream sessions are kept", kept)
+	if kept := p.server.upstreams.Stats()[0].Sessions; kept != 1 {
+		t.Errorf("%d upstream sessions are kept, want that of the catalogue", kept)
 	}
 	select {
 	case id := <-ended:

@@ -79,6 +79,7 @@ func (s *Server) buildGateway(self record.Principal) error {
 		Logger:       s.log,
 	})
 	s.registry.MustRegister(s.upstreams.Collector())
+	s.buildCatalog(self)
 	expiry := session.NewExpiry(session.ExpiryConfig{
 		Replica: s.node, Actor: self, Metrics: s.sessionMetrics, Sealer: s.auth.Keys(), LetGo: s.letGo,
 	})
@@ -86,6 +87,7 @@ func (s *Server) buildGateway(self record.Principal) error {
 	s.router = router.New(router.Config{
 		Sessions:  router.FromSessions(s.sessions),
 		Upstreams: s.upstreams,
+		Catalog:   s.catalog,
 		Lookup:    recipes.get,
 		Version:   s.c.Node.Binary,
 		Logger:    s.log,

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -67,7 +68,7 @@ func (s *Server) Checks(probe string) []adminapi.Check {
 		if !drain.OK {
 			drain.Detail = "this node is stopping"
 		}
-		return []adminapi.Check{drain, check("node", health.Live), check("replica", health.Ready), check("keys", s.auth.Keys().Err())}
+		return []adminapi.Check{drain, check("node", health.Live), check("replica", health.Ready), check("keys", s.auth.Keys().Err()), check("catalogue", s.catalog.Err())}
 	}
 }
 
@@ -76,7 +77,7 @@ func (s *Server) ready() error {
 	if err := s.node.Health().Ready; err != nil {
 		return err
 	}
-	return s.auth.Keys().Err()
+	return errors.Join(s.auth.Keys().Err(), s.catalog.Err())
 }
 
 // DigestChecks are the newest logged checks of the digest; see admin.Observer.

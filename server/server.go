@@ -20,6 +20,7 @@ import (
 	"github.com/mcpraft/mcpraft/server/adminapi"
 	"github.com/mcpraft/mcpraft/server/archive"
 	"github.com/mcpraft/mcpraft/server/auth"
+	"github.com/mcpraft/mcpraft/server/catalog"
 	"github.com/mcpraft/mcpraft/server/credential"
 	"github.com/mcpraft/mcpraft/server/front"
 	"github.com/mcpraft/mcpraft/server/router"
@@ -49,6 +50,7 @@ type Server struct {
 	sessionMetrics *session.Metrics
 	sessions       *session.Sessions
 	upstreams      *upstream.Upstreams
+	catalog        *catalog.Catalog
 	router         *router.Router
 	front          *front.Front
 	archiver       *archive.Archiver

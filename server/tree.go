@@ -35,7 +35,9 @@ func (s *Server) supervision() *supervise.Supervisor {
 	core.AddSupervisor(registry)
 	core.AddSupervisor(callers)
 	core.AddSupervisor(sessions)
-	core.AddSupervisor(one("resources"))
+	resources := one("resources")
+	resources.Add("catalogue", s.catalog.Run, supervise.Permanent)
+	core.AddSupervisor(resources)
 
 	transport := one("transport")
 	transport.Add("admin", s.admin.serve, supervise.Permanent)

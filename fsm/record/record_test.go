@@ -64,7 +64,7 @@ func samples() map[string]any {
 		},
 		"producer": &Producer{ID: ID{1}, Node: "node-1", Opened: 1 << 40, Superseded: 2 << 40, Revision: 5},
 		"slice": &Slice{
-			ID: SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Pages: 2, Items: 40, Bytes: 9000, Digest: bytes.Repeat([]byte{0xcd}, SliceDigestBytes),
+			ID: SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Pages: 2, Items: Counts{30, 5, 4, 1}, Bytes: 9000, Digest: bytes.Repeat([]byte{0xcd}, SliceDigestBytes),
 			Upstream: 4, Modern: true, Protocol: "2026-07-28", Capabilities: []byte(`{"tools":{}}`), ServerInfo: []byte(`{"name":"s"}`),
 			Instructions: "Be kind.", TTL: 60_000, Quarantined: []Quarantined{{Kind: ListTools, Name: "bad", Reason: "no schema"}}, Hidden: 2,
 			Truncated: true, Error: "unreachable", Failed: 3 << 40, Listed: 2 << 40, Announced: []uint64{7, 0, 0, 5}, Revision: 8,
@@ -73,7 +73,7 @@ func samples() map[string]any {
 			{Kind: ListTools, Name: "search", Raw: []byte(`{"name":"search"}`)},
 			{Kind: ListPrompts, Name: "greet", Raw: []byte(`{"name":"greet"}`)},
 		}},
-		"staging": &Staging{Slice: SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Pages: 2, Items: 40, Bytes: 9000},
+		"staging": &Staging{Slice: SliceID{Alias: "github", Key: "team-a"}, Generation: 5, Pages: 2, Items: Counts{30, 5, 4, 1}, Bytes: 9000},
 		"archive": &Archive{
 			Timeline: Timeline{Number: 1, Salt: 0x5f3a90c1}, Sequence: 12, First: 1, Last: 88999, LastTime: 1 << 40, Hash: Hash{1}, Advanced: 2 << 40, Gaps: 1,
 			Backup: &Backup{ID: "20260512T140210Z-88120-5f3a90c1", Index: 88120, LogTime: 1 << 40, Taken: 2 << 40}, Revision: 5,

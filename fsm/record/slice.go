@@ -151,6 +151,22 @@ func (s *SlicePage) Size() int {
 	return size
 }
 
+// Counts are numbers of items by ListKind - 1.
+type Counts [4]uint32
+
+// Of is the number of items of a kind.
+func (c Counts) Of(k ListKind) uint32 { return c[k-1] }
+
+// Total is the number of all items.
+func (c Counts) Total() uint32 { return c[0] + c[1] + c[2] + c[3] }
+
+// Add counts these items, too.
+func (c *Counts) Add(items []ListItem) {
+	for i := range items {
+		c[items[i].Kind-1]++
+	}
+}
+
 // A PageID names a page.
 type PageID struct {
 	Slice      SliceID `cbor:"1,keyasint"`
@@ -164,7 +180,7 @@ type Staging struct {
 	Slice      SliceID `cbor:"1,keyasint"`
 	Generation uint64  `cbor:"2,keyasint"` // the revision of its first page
 	Pages      uint32  `cbor:"3,keyasint"` // written so far
-	Items      uint32  `cbor:"4,keyasint"`
+	Items      Counts  `cbor:"4,keyasint"`
 	Bytes      uint64  `cbor:"5,keyasint"`
 }
 
@@ -191,7 +207,7 @@ type Slice struct {
 	ID         SliceID `cbor:"1,keyasint"`
 	Generation uint64  `cbor:"2,keyasint,omitempty"` // revision of its first page; 0: there are no items
 	Pages      uint32  `cbor:"3,keyasint,omitempty"`
-	Items      uint32  `cbor:"4,keyasint,omitempty"` // set when applied
+	Items      Counts  `cbor:"4,keyasint,omitzero"`  // set when applied
 	Bytes      uint64  `cbor:"5,keyasint,omitempty"` // set when applied
 
 	Digest   []byte `cbor:"6,keyasint,omitempty"` // of all that was listed, as who listed makes it; empty: nothing was ever listed

@@ -209,7 +209,7 @@ func readSlice(state *fsm.View, alias string, old *Slice) (*Slice, error) {
 }
 
 func readItems(state *fsm.View, r *record.Slice) ([]record.ListItem, error) {
-	items := make([]record.ListItem, 0, r.Items)
+	items := make([]record.ListItem, 0, r.Items.Total())
 	pages := uint32(0)
 	if r.Pages > 0 {
 		for page, err := range state.SlicePages(0, r.ID, r.Generation) {

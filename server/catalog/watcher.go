@@ -96,6 +96,7 @@ func (w *watcher) run(ctx context.Context) {
 		default:
 		}
 		heard := w.take()
+		w.pace.next = begun.Add(listEvery) // also for whoever watches after this one was stopped
 		size, ttl, err := w.list(ctx, heard)
 		if ctx.Err() != nil {
 			return
