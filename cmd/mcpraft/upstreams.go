@@ -124,9 +124,9 @@ func newUpstreamsListCommand(a *app) *cobra.Command {
 				return a.showPage(list.Next, list, func(p *page) {
 					var rows [][]string
 					for _, u := range list.Items {
-						rows = append(rows, []string{u.Alias, u.Transport, first(u.URL, u.Command), u.SessionMode, mark(u.Disabled, "disabled"), strconv.FormatUint(u.Revision, 10)})
+						rows = append(rows, []string{u.Alias, u.Transport, first(u.URL, u.Command), u.SessionMode, upstreamTools(u), upstreamState(u), strconv.FormatUint(u.Revision, 10)})
 					}
-					p.table([]string{"NAME", "TRANSPORT", "TARGET", "SESSIONS", "STATE", "REVISION"}, rows)
+					p.table([]string{"NAME", "TRANSPORT", "TARGET", "SESSIONS", "TOOLS", "STATE", "REVISION"}, rows)
 				})
 			})
 		},
@@ -153,7 +153,7 @@ func newUpstreamsShowCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.show(u, func(p *page) { p.fields(upstreamFields(u)...) })
+				return a.show(u, func(p *page) { showUpstream(p, u) })
 			})
 		},
 	}
@@ -185,6 +185,70 @@ func upstreamFields(u adminapi.Upstream) [][2]string {
 		{"updated", stamp(u.Updated)},
 		{"revision", strconv.FormatUint(u.Revision, 10)},
 	}
+}
+
+// upstreamTools is how many tools of an upstream clients are shown.
+func upstreamTools(u adminapi.Upstream) string {
+	if u.Catalogue == nil {
+		return "-"
+	}
+	return strconv.FormatUint(uint64(u.Catalogue.Tools), 10)
+}
+
+// upstreamState is what there is to say of an upstream in one word or two.
+func upstreamState(u adminapi.Upstream) string {
+	c := u.Catalogue
+	switch {
+	case u.Disabled:
+		return "disabled"
+	case c == nil:
+		return "-"
+	case c.Error != "":
+		return "failing"
+	case c.Truncated:
+		return "truncated"
+	case c.Hidden > 0:
+		return fmt.Sprintf("%d quarantined", c.Hidden)
+	}
+	return "listed"
+}
+
+func showUpstream(p *page, u adminapi.Upstream) {
+	p.fields(append(upstreamFields(u), catalogueFields(u.Catalogue)...)...)
+	if u.Catalogue == nil || len(u.Catalogue.Quarantined) == 0 {
+		return
+	}
+	p.line("")
+	var rows [][]string
+	for _, q := range u.Catalogue.Quarantined {
+		rows = append(rows, []string{q.Kind, first(q.Name, "-"), q.Reason})
+	}
+	p.table([]string{"QUARANTINED", "NAME", "REASON"}, rows)
+}
+
+// catalogueFields tell what an upstream lists.
+func catalogueFields(c *adminapi.Catalogue) [][2]string {
+	if c == nil {
+		return [][2]string{{"lists", "not asked for yet"}}
+	}
+	fields := [][2]string{
+		{"lists", fmt.Sprintf("%d tools, %d resources, %d templates, %d prompts", c.Tools, c.Resources, c.Templates, c.Prompts)},
+		{"listed", "never"},
+		{"protocol", first(c.Protocol, "-")},
+	}
+	if c.Listed != 0 {
+		fields[1][1] = stamp(c.Listed)
+	}
+	if c.Error != "" {
+		fields = append(fields, [2]string{"failing since", stamp(c.Failed)}, [2]string{"error", c.Error})
+	}
+	if c.Truncated {
+		fields = append(fields, [2]string{"truncated", "it lists more than may be kept"})
+	}
+	if c.Hidden > 0 {
+		fields = append(fields, [2]string{"quarantined", fmt.Sprintf("%d items are shown to nobody", c.Hidden)})
+	}
+	return fields
 }
 
 func newUpstreamsRemoveCommand(a *app) *cobra.Command {

@@ -51,7 +51,41 @@ func (a *API) upstream(ctx context.Context, _ *call, r *adminapi.UpstreamRequest
 		return adminapi.Upstream{}, info, err
 	}
 	info.Revision = u.Revision
-	return upstreamOf(&u), info, nil
+	shown := upstreamOf(&u)
+	shown.Catalogue, err = catalogueOf(view, u.Alias)
+	return shown, info, err
+}
+
+// catalogueOf is what is known of the lists of an upstream; nil if that is nothing.
+func catalogueOf(view *fsm.View, alias string) (*adminapi.Catalogue, error) {
+	s, err := view.Slice(0, record.SliceID{Alias: alias})
+	if fault.Of(err) == fault.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &adminapi.Catalogue{
+		Tools:     s.Items.Of(record.ListTools),
+		Resources: s.Items.Of(record.ListResources),
+		Templates: s.Items.Of(record.ListTemplates),
+		Prompts:   s.Items.Of(record.ListPrompts),
+		Bytes:     s.Bytes,
+		Protocol:  s.Protocol,
+		Error:     s.Error,
+		Hidden:    s.Hidden,
+		Truncated: s.Truncated,
+	}
+	if s.Listed != 0 {
+		c.Listed = adminapi.TimeOf(s.Listed.Time())
+	}
+	if s.Failed != 0 {
+		c.Failed = adminapi.TimeOf(s.Failed.Time())
+	}
+	for _, q := range s.Quarantined {
+		c.Quarantined = append(c.Quarantined, adminapi.Quarantined{Kind: q.Kind.String(), Name: q.Name, Reason: q.Reason})
+	}
+	return c, nil
 }
 
 func (a *API) upstreams(ctx context.Context, _ *call, r *adminapi.UpstreamsRequest) (adminapi.Page[adminapi.Upstream], adminapi.Info, error) {
@@ -67,10 +101,20 @@ func (a *API) upstreams(ctx context.Context, _ *call, r *adminapi.UpstreamsReque
 	defer view.Close()
 	page, err := collect(view.Upstreams(0, r.After), limit, 0, upstreamSize, upstreamOf,
 		func(u *record.Upstream) string { return u.Alias })
+	for i := range page.Items {
+		c, err := catalogueOf(view, page.Items[i].Alias)
+		if err != nil {
+			return none, info, err
+		}
+		if c != nil {
+			c.Quarantined = nil // a list of many upstreams has no room for names
+			page.Items[i].Catalogue = c
+		}
+	}
 	return page, info, err
 }
 
-func upstreamSize(u *record.Upstream) int { return 512 + len(u.URL) + metadataSize(u.Metadata) }
+func upstreamSize(u *record.Upstream) int { return 1024 + len(u.URL) + metadataSize(u.Metadata) }
 
 func upstreamOf(u *record.Upstream) adminapi.Upstream {
 	return adminapi.Upstream{

@@ -34,6 +34,9 @@ type Upstream struct {
 	Created  Time   `cbor:"20,keyasint,omitempty" json:"created,omitzero"`
 	Updated  Time   `cbor:"21,keyasint,omitempty" json:"updated,omitzero"`
 	Revision uint64 `cbor:"22,keyasint,omitempty" json:"revision"`
+
+	// Catalogue is what it lists; nil if nobody has tried to list it yet.
+	Catalogue *Catalogue `cbor:"41,keyasint,omitempty" json:"catalogue,omitempty"`
 }
 
 // PutUpstreamRequest creates an upstream, or replaces the one that has revision
