@@ -223,12 +223,13 @@ func (l *Cluster) Whole(ctx context.Context) error {
 // missing is what is wrong now, and mends what an operator would; "" when all is
 // well.
 func (l *Cluster) missing(ctx context.Context) string {
-	for _, n := range l.nodes {
-		if why := l.lacks(ctx, n); why != "" {
-			return n.Name + " " + why
+	var first string
+	for _, n := range l.nodes { // all of them: one may need another to be started
+		if why := l.lacks(ctx, n); why != "" && first == "" {
+			first = n.Name + " " + why
 		}
 	}
-	return ""
+	return first
 }
 
 func (l *Cluster) lacks(ctx context.Context, n *Node) string {
@@ -258,16 +259,28 @@ func (l *Cluster) lacks(ctx context.Context, n *Node) string {
 			return "was removed, and gets an empty disk"
 		}
 	}
-	i := slices.IndexFunc(s.Members, func(m adminapi.Member) bool { return m.Node == n.Name })
-	if i >= 0 && !s.Members[i].Voter && s.Members[i].Replica {
-		_, _, _ = n.client.PromoteMember(limited, &adminapi.PromoteMemberRequest{Node: n.Name})
-	}
-	switch {
-	case !s.Ready:
+	if !s.Ready {
 		return fmt.Sprintf("is not ready: %+v", failing(s.Checks))
-	case i < 0:
-		return "is no member"
-	case !s.Members[i].Voter:
+	}
+	return l.vote(limited, n, &s)
+}
+
+// vote is what keeps a node that is ready from having a vote, "" if it has one. A
+// node that came back with an empty disk is there twice until its old self is gone.
+func (l *Cluster) vote(ctx context.Context, n *Node, s *adminapi.Status) string {
+	voter := false
+	for _, m := range s.Members {
+		switch {
+		case m.Node != n.Name:
+		case m.Disk != s.Disk:
+			return "is still a member with another disk"
+		case !m.Voter && m.Replica:
+			_, _, _ = n.client.PromoteMember(ctx, &adminapi.PromoteMemberRequest{Node: n.Name}) // asked again until it has it
+		case m.Voter:
+			voter = true
+		}
+	}
+	if !voter {
 		return "has no vote"
 	}
 	return ""
