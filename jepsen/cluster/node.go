@@ -186,27 +186,6 @@ func (n *Node) needsEmptyDisk() string {
 	return damaged.FindString(lastLines(n.Log(), 12))
 }
 
-// Log lines since a moment are found by their place in the file.
-func (n *Node) logSize() int64 {
-	info, err := os.Stat(n.Log())
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
-// Mark is a place in the log; Said reports whether what follows it matches.
-func (n *Node) Mark() int64 { return n.logSize() }
-
-// Said is the first line after a Mark that matches; "" if there is none.
-func (n *Node) Said(mark int64, what *regexp.Regexp) string {
-	text, err := os.ReadFile(n.Log())
-	if err != nil || int64(len(text)) < mark {
-		return ""
-	}
-	return what.FindString(string(text[mark:]))
-}
-
 func (n *Node) makeClock() error {
 	f, err := os.OpenFile(filepath.Join(n.dir, "clock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -136,14 +136,17 @@ func (r *run) build(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("run jepsen inside the module, or name a --binary: %w", err)
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return err
-	}
-	// The folder of the overlay is part of what the compiler's cache goes by.
-	overlay := filepath.Join(cache, "mcpraft-jepsen")
-	if err := os.MkdirAll(overlay, 0o755); err != nil {
-		return err
+	overlay := ""
+	if r.shiftClocks {
+		// The folder is part of what the compiler's cache goes by: always the same one.
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return err
+		}
+		overlay = filepath.Join(cache, "mcpraft-jepsen")
+		if err := os.MkdirAll(overlay, 0o755); err != nil {
+			return err
+		}
 	}
 	r.binary = filepath.Join(r.out, "mcpraft")
 	r.say("building the binary (with clocks that can be shifted: %v)", r.shiftClocks)
