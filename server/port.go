@@ -23,24 +23,31 @@ const (
 	acceptPause   = 50 * time.Millisecond // after an error of Accept, such as too many open files
 )
 
+// An httpServer is what serves a port: *http.Server, or what behaves like it.
+type httpServer interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
 // A port is one listener with the HTTP server on it. The server may be restarted
 // by its supervisor; the listener lives as long as the process, so that nobody
 // else can take its address meanwhile.
 type port struct {
 	name      string
 	listener  net.Listener
-	newServer func() *http.Server // for each life
+	newServer func() httpServer // for each life
 	log       *slog.Logger
 	conns     chan net.Conn // accepted, not yet taken by the HTTP server
 
-	mu       sync.Mutex   // guards what follows
-	server   *http.Server // of the current life; nil between two
+	mu       sync.Mutex // guards what follows
+	server   httpServer // of the current life; nil between two
 	draining bool
 }
 
 // newPort serves l, behind TLS if t is not nil: then of the given application
 // protocols the client's first choice.
-func newPort(name string, l net.Listener, t *tls.Config, protocols []string, newServer func() *http.Server, log *slog.Logger) *port {
+func newPort(name string, l net.Listener, t *tls.Config, protocols []string, newServer func() httpServer, log *slog.Logger) *port {
 	if t != nil {
 		t = t.Clone()
 		t.NextProtos = protocols
@@ -56,7 +63,7 @@ var (
 )
 
 // newAdminServer is the server of the admin port.
-func (s *Server) newAdminServer() *http.Server {
+func (s *Server) newAdminServer() httpServer {
 	return &http.Server{
 		Handler:           s.api,
 		ReadHeaderTimeout: headerTimeout,

@@ -153,7 +153,7 @@ func (s *Server) build() (err error) {
 		return err
 	}
 	s.admin = newPort("admin", s.c.Admin, s.c.AdminTLS, http1, s.newAdminServer, s.log)
-	s.mcp = newPort("mcp", s.c.MCP, s.c.MCPTLS, http2, s.front.Server, s.log)
+	s.mcp = newPort("mcp", s.c.MCP, s.c.MCPTLS, http2, func() httpServer { return s.front.Server() }, s.log)
 	s.tree = s.supervision()
 	return nil
 }

@@ -149,7 +149,7 @@ func (v *visit) authenticate() (exchange.Caller, error) {
 		return exchange.Caller{}, fault.New(fault.Unauthenticated, "the Authorization header is not one bearer token").
 			WithHint("send Authorization: Bearer TOKEN")
 	}
-	v.epoch = v.f.epoch.Load()
+	v.token, v.epoch = token, v.f.epoch.Load()
 	return v.f.c.Authenticator.Authenticate(v.r.Context(), "", token)
 }
 

@@ -55,11 +55,10 @@ func (f *Front) cutRevoked(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		token, _ := bearer(v.r.Header)
-		still, looked := good[token]
+		still, looked := good[v.token]
 		if !looked {
-			still = f.stillGood(ctx, v, token)
-			good[token] = still
+			still = f.stillGood(ctx, v)
+			good[v.token] = still
 		}
 		if !still {
 			v.cancel(errRevoked)
@@ -67,10 +66,10 @@ func (f *Front) cutRevoked(ctx context.Context) {
 	}
 }
 
-// stillGood reports whether token is that of v's caller. What cannot be told at the
+// stillGood reports whether v's token is still that of its caller. What cannot be told at the
 // moment stands.
-func (f *Front) stillGood(ctx context.Context, v *visit, token string) bool {
-	caller, err := f.c.Authenticator.Authenticate(ctx, "", token)
+func (f *Front) stillGood(ctx context.Context, v *visit) bool {
+	caller, err := f.c.Authenticator.Authenticate(ctx, "", v.token)
 	switch fault.Of(err) {
 	case 0:
 		return caller.Principal == v.request.Caller.Principal

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/mcpraft/mcpraft/server/front/h1"
 )
 
 // Bounds of a connection. A request has deadlines of its own.
@@ -13,10 +15,14 @@ const (
 	maxH2Streams  = 250              // requests at once on one HTTP/2 connection
 )
 
-// Server is a new http.Server with f behind it, for plain connections and for
-// *tls.Conn (HTTP/2 if the handshake chose it). There is no ReadTimeout and no
-// WriteTimeout: they would end streams.
-func (f *Front) Server() *http.Server {
+// Server is a new server with f behind it, for plain connections and for *tls.Conn
+// (HTTP/2 if the handshake chose it). The hot case is served by the fast lane, the
+// rest by net/http.
+func (f *Front) Server() *h1.Server { return h1.New(f.netServer()) }
+
+// netServer is the server of net/http. There is no ReadTimeout and no WriteTimeout:
+// they would end streams.
+func (f *Front) netServer() *http.Server {
 	return &http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: headerTimeout,

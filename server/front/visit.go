@@ -27,6 +27,7 @@ type visit struct {
 	id      string // of the request
 	place   place
 	alias   string
+	token   string            // that the caller showed
 	epoch   uint64            // of the front, before the caller was known
 	request *exchange.Request // nil until the caller is known
 	rpc     mcp.ID            // of the message that waits for an answer; "" if none does

@@ -57,7 +57,8 @@ var floors = map[string]int{
 	"server/session":    4,
 	"server/upstream":   4,
 
-	"server/router": 5,
+	"server/front/h1": 5,
+	"server/router":   5,
 
 	"server/admin": 6,
 	"server/front": 6,
