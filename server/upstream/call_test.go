@@ -936,17 +936,6 @@ func TestAnswersToUpstreamsNeedNoPlaceInThePool(t *testing.T) {
 	})
 }
 
-func TestConnectionsAreReused(t *testing.T) {
-	inBubble(t, legacy(), func(b *bed) {
-		for range 20 {
-			b.ok(user("a"), nil)
-		}
-		if n := b.ups.Stats()[0].Connections; n != 1 {
-			b.Errorf("%d connections", n)
-		}
-	})
-}
-
 func TestRedirectIsFollowedToTheSameOriginOnly(t *testing.T) {
 	f := legacy()
 	inBubble(t, f, func(b *bed) {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -97,6 +98,22 @@ func (c *netCarrier) counted(dial dialFunc) dialFunc {
 	}
 }
 
+// rawConn is the file of a connection, nil if it has none that can be looked at.
+func rawConn(nc net.Conn) syscall.RawConn {
+	if counted, ok := nc.(*countedConn); ok {
+		nc = counted.Conn
+	}
+	file, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
 type countedConn struct {
 	net.Conn
 	open   *atomic.Int64
@@ -153,7 +170,42 @@ func (c *netCarrier) send(ctx context.Context, r *request) (*response, error) {
 	return &response{status: res.StatusCode, header: res.Header, length: res.ContentLength, body: res.Body}, nil
 }
 
-func (c *netCarrier) closeIdle() { c.transport.CloseIdleConnections() }
+// An httpCarrier carries plain requests of usual size to the upstream's own host by
+// a wire, and everything else by net/http.
+type httpCarrier struct {
+	*netCarrier
+	wire *wire
+	host string // as in the URLs of the wire's requests; "": there is no wire
+}
+
+func newHTTPCarrier(to *url.URL, dial dialFunc, roots *tls.Config, g *gate) *httpCarrier {
+	c := &httpCarrier{netCarrier: newNetCarrier(dial, roots, g)}
+	c.wire = newWire(c.counted(dial), net.JoinHostPort(to.Hostname(), port(to)), g)
+	if to.Scheme == "http" && plainHost(to.Host) {
+		c.host = to.Host
+	}
+	return c
+}
+
+// plainHost reports whether host can be written as it is: names that are not ASCII
+// are left to net/http.
+func plainHost(host string) bool {
+	return strings.IndexFunc(host, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]", r)
+	}) < 0
+}
+
+func (c *httpCarrier) send(ctx context.Context, r *request) (*response, error) {
+	if c.host != "" && r.url.Scheme == "http" && r.url.Host == c.host && len(r.body) <= maxWireBody {
+		return c.wire.send(ctx, r)
+	}
+	return c.netCarrier.send(ctx, r)
+}
+
+func (c *httpCarrier) closeIdle() {
+	c.wire.closeIdle()
+	c.transport.CloseIdleConnections()
+}
 
 // errRedirect says that a redirect was not followed.
 var errRedirect = errors.New("redirected elsewhere")

@@ -88,7 +88,7 @@ func (up *upstream) stats() Stats {
 	default:
 		s.Era = "legacy"
 	}
-	if c, ok := up.carrier.(*netCarrier); ok {
+	if c, ok := up.carrier.(*httpCarrier); ok {
 		s.Connections = int(c.open.Load())
 	}
 	up.mu.Lock()

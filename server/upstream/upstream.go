@@ -61,7 +61,7 @@ func newUpstream(u *Upstreams, rec record.Upstream) (*upstream, error) {
 	if up.timeout == 0 {
 		up.timeout = u.o.Timeout
 	}
-	up.carrier = newNetCarrier(u.o.Dial, u.o.TLS, up.gate)
+	up.carrier = newHTTPCarrier(target, u.o.Dial, u.o.TLS, up.gate)
 	return up, nil
 }
 
@@ -79,7 +79,7 @@ func (up *upstream) retire() {
 	for _, s := range sessions {
 		s.drop()
 	}
-	if c, ok := up.carrier.(*netCarrier); ok {
+	if c, ok := up.carrier.(*httpCarrier); ok {
 		c.closeIdle()
 	}
 }
