@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -97,11 +96,19 @@ func joinedCluster(t *testing.T, upstreams map[string]string) (c *Cluster, b *ba
 			t.Fatalf("adding %s: %d\n%s%s", alias, code, out, talk)
 		}
 	}
+	c.Listed(len(upstreams))
+	b = startBalancer(t, "", c.mcp()...)
+	return c, b, b.URL + "/mcp"
+}
+
+// Listed waits until every node lists the tools of so many upstreams.
+func (c *Cluster) Listed(upstreams int) {
+	c.t.Helper()
 	for i := range c.nodes {
 		c.Ready(i)
-		direct := startGoClient(t, "lister", "http://"+c.mcp()[i]+"/mcp", c.token, "2025-11-25")
-		eventually(t, fmt.Sprintf("%s lists all upstreams", c.nodes[i].id), func() bool {
-			list, err := direct.ListTools(t.Context(), nil)
+		client := startGoClient(c.t, "lister", "http://"+c.mcp()[i]+"/mcp", c.token, "2025-11-25")
+		eventually(c.t, c.nodes[i].id+" lists all upstreams", func() bool {
+			list, err := client.ListTools(c.t.Context(), nil)
 			if err != nil {
 				return false
 			}
@@ -110,11 +117,9 @@ func joinedCluster(t *testing.T, upstreams map[string]string) (c *Cluster, b *ba
 				alias, _, _ := strings.Cut(tool.Name, "__")
 				listed[alias] = true
 			}
-			return len(listed) == len(upstreams)
+			return len(listed) == upstreams
 		})
 	}
-	b = startBalancer(t, "", c.mcp()...)
-	return c, b, b.URL + "/mcp"
 }
 
 // TestSDKClientTellsTwinsApartInTheAggregate has the TypeScript SDK tell

@@ -13,7 +13,7 @@ import (
 type cell struct {
 	name     string
 	suite    string   // package below node_modules
-	upstream string   // alias of the everything-server behind the cluster
+	upstream string   // alias of the everything-server behind the cluster; "" for the aggregate
 	args     []string // what the suite is asked to run
 	version  []string // beside the name of a single scenario
 }
@@ -22,9 +22,9 @@ type cell struct {
 // What may fail through the cluster is in testdata/conformance/NAME.yml, each
 // line with its reason.
 var cells = []cell{
-	{"0.1-all", "conformance-0.1", "stateful", []string{"--suite", "all"}, nil},
-	{"0.2-2025-11-25", "conformance-0.2", "stateful", []string{"--requirements", "2025-11-25"}, []string{"--spec-version", "2025-11-25"}},
-	{"0.2-2026-07-28", "conformance-0.2", "stateless", []string{"--requirements", "2026-07-28"}, []string{"--spec-version", "2026-07-28"}},
+	{"0.1-all", "conformance-0.1", "legacy", []string{"--suite", "all"}, nil},
+	{"0.2-2025-11-25", "conformance-0.2", "legacy", []string{"--requirements", "2025-11-25"}, []string{"--spec-version", "2025-11-25"}},
+	{"0.2-2026-07-28", "conformance-0.2", "modern", []string{"--requirements", "2026-07-28"}, []string{"--spec-version", "2026-07-28"}},
 }
 
 // TestConformance runs every cell through three nodes, each request at the next
@@ -45,6 +45,24 @@ func TestConformance(t *testing.T) {
 		case <-n.ended:
 			t.Errorf("node %s ended", n.id)
 		default:
+		}
+	}
+}
+
+// TestConformanceOfTheAggregate runs every cell at the endpoint that joins both
+// everything-servers, which have the same names. The suite knows the names of one by
+// heart; a proxy says them as they are called there.
+func TestConformanceOfTheAggregate(t *testing.T) {
+	t.Parallel()
+	c, front := conformanceCluster(t)
+	c.Listed(2)
+	for _, cell := range cells { // no subtests: the nodes live as long as the test that starts them
+		at := startRenaming(t, cell.upstream, front.URL)
+		cell.upstream = ""
+		output, code := cell.run(t, at)
+		t.Log(summary(output))
+		if code != 0 {
+			t.Errorf("%s: the suite ends with %d; repeat it with -v and --scenario", cell.name, code)
 		}
 	}
 }
@@ -92,7 +110,7 @@ func TestConformanceOfTheUpstreamClient(t *testing.T) {
 func conformanceCluster(t *testing.T) (*Cluster, *balancer) {
 	t.Helper()
 	c := StartCluster(t, 3)
-	for alias, stateless := range map[string]bool{"stateful": false, "stateless": true} {
+	for alias, stateless := range map[string]bool{"legacy": false, "modern": true} {
 		if out, talk, code := c.Run("upstreams", "add", alias, startEverything(t, stateless)); code != 0 {
 			t.Fatalf("adding %s: %d\n%s%s", alias, code, out, talk)
 		}
@@ -111,7 +129,7 @@ func (cell cell) run(t *testing.T, front string, more ...string) (output string,
 	}
 	args := []string{
 		peerFile(t, "node_modules", cell.suite, "dist", "index.js"), "server",
-		"--url", fmt.Sprintf("%s/servers/%s/mcp", front, cell.upstream), "--expected-failures", expected, "-o", t.TempDir(),
+		"--url", front + cell.path(), "--expected-failures", expected, "-o", t.TempDir(),
 	}
 	if len(more) == 0 {
 		more = cell.args
@@ -119,12 +137,20 @@ func (cell cell) run(t *testing.T, front string, more ...string) (output string,
 	return node(t, t.TempDir(), nil, append(args, more...)...)
 }
 
+// path is the endpoint that the cell is run against.
+func (cell cell) path() string {
+	if cell.upstream == "" {
+		return "/mcp"
+	}
+	return fmt.Sprintf("/servers/%s/mcp", cell.upstream)
+}
+
 var scenarioLine = regexp.MustCompile(`(?m)^=== Running scenario: (\S+) ===$|^[✓✗] ([a-z0-9][\w-]*):`)
 
 // scenarios are those of the cell, in the order in which the suite runs them.
 func (cell cell) scenarios(t *testing.T) []string {
 	t.Helper()
-	direct := startEverything(t, cell.upstream == "stateless")
+	direct := startEverything(t, cell.upstream == "modern")
 	output, _ := node(t, t.TempDir(), nil, append([]string{
 		peerFile(t, "node_modules", cell.suite, "dist", "index.js"), "server", "--url", direct, "-o", t.TempDir(),
 	}, cell.args...)...)
