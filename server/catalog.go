@@ -17,7 +17,7 @@ func (s *Server) buildCatalog(self record.Principal) {
 	s.registry.MustRegister(s.catalog.Collector())
 	watchers := catalog.NewWatchers(catalog.WatchersConfig{
 		Replica:   s.node,
-		Upstreams: lister{upstreams: s.upstreams, caller: upstream.Caller{Principal: self}},
+		Upstreams: lister{upstreams: s.upstreams, caller: upstream.Caller{Principal: self, Capabilities: listedFor}},
 		Actor:     self,
 		Metrics:   catalog.NewMetrics(s.registry),
 		Logger:    s.log,
@@ -26,8 +26,13 @@ func (s *Server) buildCatalog(self record.Principal) {
 	s.node.Duty("catalogue", watchers.Run)
 }
 
+// listedFor are the capabilities of the clients that upstreams are listed for: there
+// are upstreams that show those of their tools only that the client in front of them
+// can be asked by. Whose client lacks them learns it from the call.
+var listedFor = []byte(`{"elicitation":{},"sampling":{}}`)
+
 // A lister is how the catalogue reaches upstreams: as the node itself, in upstream
-// sessions of its own and without anything to offer them.
+// sessions of its own. What upstreams ask it is refused.
 type lister struct {
 	upstreams *upstream.Upstreams
 	caller    upstream.Caller
