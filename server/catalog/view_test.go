@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -115,5 +116,12 @@ func TestDifferencesTellWhatChangedAndWhatWasAnnounced(t *testing.T) {
 	list = Between(now, NewView(newSlice(&r, s.items), same, slice("empty", 1)))
 	if len(list) != 1 || !list[0].Touches(Prompt) || list[0].Touches(Tool) || len(list[0].Created) != 0 {
 		t.Errorf("word of a change: %+v", list)
+	}
+}
+
+func TestCursorsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/format/ids.md")
+	if cursor := newCursor(Tool, "demo__add"); err != nil || !strings.Contains(string(text), "`"+cursor+"`") {
+		t.Errorf("docs/format/ids.md does not show the cursor %s (%v)", cursor, err)
 	}
 }

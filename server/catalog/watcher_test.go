@@ -407,14 +407,13 @@ func fullCatalogueRefuses(t *testing.T, s *story) {
 	s.leader.c.MaxBytes = 200
 	s.register(t, "a", "x")
 	s.register(t, "b", "y")
-	v := s.slice(t, "b")
 	if got := s.tools(t); !slices.Equal(got, []string{"a__x", "b__y"}) {
 		t.Errorf("the tools are %v", got)
 	}
 	s.fakes.change("b", func(f *fakeServer) { f.tools = []string{"1", "2", "3"} })
 	time.Sleep(time.Minute)
 	s.fakes.say("b", mcp.ToolsListChanged)
-	if v = s.slice(t, "b"); v.Err != "its lists have 183 bytes, the catalogue has room for 139" || len(v.Items(Tool)) != 1 {
+	if v := s.slice(t, "b"); v.Err != "its lists have 183 bytes, the catalogue has room for 139" || len(v.Items(Tool)) != 1 {
 		t.Errorf("a list that does not fit: %+v", v)
 	}
 	s.fakes.change("a", func(f *fakeServer) { f.tools = nil })
