@@ -233,7 +233,7 @@ func (a *Auth) Authenticate(ctx context.Context, clientID, credentials string) (
 		caller = found
 	}
 	a.metrics.accepted(caller.Method).Inc()
-	if caller.ClientID == "" && record.ValidText("client id", clientID, record.MaxClientID) == nil {
+	if caller.ClientID == "" && clientID != "" && record.ValidText("client id", clientID, record.MaxClientID) == nil {
 		caller.ClientID = clientID
 	}
 	return caller, nil
