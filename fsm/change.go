@@ -17,6 +17,7 @@ const (
 	ChangedKeyRing                    // Key is empty
 	ChangedCredential                 // Key is its name
 	ChangedSlice                      // Key is its alias, NUL, its key
+	ChangedClaim                      // Key is its name
 )
 
 // A Change says that a record was written or removed. What it is now, a View
@@ -34,6 +35,7 @@ var followed = [256]Noun{
 	tableToken:    ChangedToken,
 	tableKeyRing:  ChangedKeyRing,
 	tableSlice:    ChangedSlice,
+	tableClaim:    ChangedClaim,
 
 	tableCredential: ChangedCredential,
 }

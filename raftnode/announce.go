@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/mcpraft/mcpraft/fsm"
@@ -103,14 +104,19 @@ func (n *Node) memberRecord() record.Member {
 	return record.Member{
 		Node: id.Node, Disk: id.Disk, Process: n.ident.process,
 		PeerAddr: n.cfg.PeerAddr, AdminAddr: n.cfg.AdminAddr, MCPAddr: n.cfg.MCPAddr,
-		Binary: n.cfg.Binary, Supports: fsm.MaxVersion,
+		Binary: n.cfg.Binary, Supports: fsm.MaxVersion, Commands: n.cfg.Commands(),
 	}
 }
 
+// Announce has the record of this member looked at soon, because what Config.Commands
+// gives has changed. It does not wait.
+func (n *Node) Announce() { n.moved.fire() }
+
 // same compares but for what applying the record sets.
 func same(a, b record.Member) bool {
-	a.Started, a.Revision, b.Started, b.Revision = 0, 0, 0, 0
-	return a == b
+	return a.Node == b.Node && a.Disk == b.Disk && a.Process == b.Process &&
+		a.PeerAddr == b.PeerAddr && a.AdminAddr == b.AdminAddr && a.MCPAddr == b.MCPAddr &&
+		a.Binary == b.Binary && a.Supports == b.Supports && slices.Equal(a.Commands, b.Commands)
 }
 
 // member is the record of a node in the state.

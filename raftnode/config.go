@@ -63,6 +63,7 @@ type Config struct {
 	AdminAddr   string                                                   // host:port of the admin API, told to the others; may be empty
 	MCPAddr     string                                                   // host:port of the MCP front, told to the others; may be empty
 	Binary      string                                                   // version of the binary, for people
+	Commands    func() []string                                          // names of the commands that this node can run, sorted, told to the others; nil: none
 
 	BootstrapExpect int      // how many empty nodes form a new cluster; 0 means: only ever join one
 	Join            []string // peer addresses (host:port) of other nodes; those of a new cluster or any of an old one
@@ -169,6 +170,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.WallClock == nil {
 		c.WallClock = time.Now
+	}
+	if c.Commands == nil {
+		c.Commands = func() []string { return nil }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

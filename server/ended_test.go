@@ -16,7 +16,7 @@ import (
 
 // startHolding is a node with an upstream "holds" that opens the session "up-1" and
 // says which ones it is told to end.
-func startHolding(t *testing.T) (p *process, ended chan string) {
+func startHolding(t *testing.T) (p *instance, ended chan string) {
 	ended = make(chan string, 16)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/process"
 	"github.com/mcpraft/mcpraft/server/front"
+	"github.com/mcpraft/mcpraft/server/placement"
 	"github.com/mcpraft/mcpraft/server/router"
 	"github.com/mcpraft/mcpraft/server/session"
 	"github.com/mcpraft/mcpraft/server/upstream"
@@ -24,6 +26,11 @@ type Gateway struct {
 	RequestTimeout time.Duration              // of a request to an upstream; 0: upstream.DefaultTimeout
 	AllowPrivate   bool                       // upstreams may be at private and loopback addresses
 	Secrets        map[string]upstream.Secret // credentials for upstreams, by the name that their records use
+
+	// Commands are what this node can run as stdio upstreams, by name. It is called
+	// every second, and should be quick when nothing has changed. Nil: none.
+	Commands func() map[string]process.Command
+	Reaper   []string // argv of a program that runs process.Reap; see there
 }
 
 // Validate reports every mistake in g.
@@ -66,7 +73,23 @@ func (s *Server) buildGateway(self record.Principal) error {
 		Metrics:  s.sessionMetrics,
 		Logger:   s.log,
 	})
+	s.placement = placement.New(placement.Config{
+		Node:    s.node,
+		Self:    s.c.Node.Node,
+		Process: s.node.Status().Process,
+		Actor:   self,
+		Logger:  s.log,
+	})
+	s.processes = process.NewRunner(process.Config{Reaper: g.Reaper, Logger: s.log})
 	s.upstreams = upstream.New(upstream.Config{
+		Children: upstream.Children{
+			Self:    s.c.Node.Node,
+			Claims:  s.placement,
+			Changes: s.placement.Changes(),
+			Peers:   s.node,
+			Runner:  s.processes,
+			Command: s.commands.get,
+		},
 		Lookup:       recipes.get,
 		Rebound:      s.rebound,
 		Secrets:      secrets,
@@ -152,7 +175,9 @@ func (s *Server) drainGateway(ctx context.Context) {
 	s.router.Drain()
 	calls, cancel := context.WithTimeout(ctx, max(s.c.Drain-handOver, s.c.Drain/2))
 	defer cancel()
+	s.placement.Leave()
 	s.sessions.Drain(calls)
+	s.upstreams.Leave(ctx)
 	s.front.EndStreams()
 	s.mcp.drain(ctx)
 }

@@ -68,7 +68,7 @@ func fakeUpstream(t *testing.T, release chan struct{}) string {
 }
 
 // startGateway is a node with the fake upstream registered as "fake".
-func startGateway(t *testing.T, release chan struct{}) *process {
+func startGateway(t *testing.T, release chan struct{}) *instance {
 	c := testConfig(t, t.TempDir())
 	c.Gateway.AllowPrivate = true
 	p := start(t, c)
@@ -79,7 +79,7 @@ func startGateway(t *testing.T, release chan struct{}) *process {
 	return p
 }
 
-func (p *process) mcpClient(alias, token string, notify func(string, []byte)) *mcpclient.Client {
+func (p *instance) mcpClient(alias, token string, notify func(string, []byte)) *mcpclient.Client {
 	return mcpclient.New(mcpclient.Config{URLs: []string{"http://" + p.mcp + "/servers/" + alias + "/mcp"}, Token: token, Notify: notify})
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/internal/process"
 	"github.com/mcpraft/mcpraft/internal/supervise"
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/server/admin"
@@ -23,6 +24,7 @@ import (
 	"github.com/mcpraft/mcpraft/server/catalog"
 	"github.com/mcpraft/mcpraft/server/credential"
 	"github.com/mcpraft/mcpraft/server/front"
+	"github.com/mcpraft/mcpraft/server/placement"
 	"github.com/mcpraft/mcpraft/server/router"
 	"github.com/mcpraft/mcpraft/server/session"
 	"github.com/mcpraft/mcpraft/server/upstream"
@@ -49,6 +51,9 @@ type Server struct {
 	credentials    *credential.Credentials
 	sessionMetrics *session.Metrics
 	sessions       *session.Sessions
+	commands       *commands
+	placement      *placement.Placement
+	processes      *process.Runner
 	upstreams      *upstream.Upstreams
 	catalog        *catalog.Catalog
 	router         *router.Router
@@ -83,6 +88,8 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		failed:   make(chan struct{}),
 	}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.commands = newCommands(c.Gateway.Commands)
+	c.Node.Commands = s.commands.names
 	c.Node.Fatal = s.fatal
 	c.Node.Metrics = raftnode.NewMetrics(s.registry)
 	c.Node.Logger = c.Logger
@@ -187,7 +194,9 @@ func (s *Server) Run(ctx context.Context) error {
 	var ports sync.WaitGroup
 	ports.Go(func() { s.admin.accept(base) })
 	ports.Go(func() { s.mcp.accept(base) })
-	ports.Go(func() { _ = s.upstreams.Run(base) }) // beside the tree: what it ends, a restart could not begin again
+	// Beside the tree: what they end, a restart could not begin again.
+	ports.Go(func() { _ = s.upstreams.Run(base) })
+	ports.Go(func() { _ = s.processes.Run(base) })
 	var treeErr error
 	tree := make(chan struct{})
 	go func() { // waited for below, through tree

@@ -32,8 +32,8 @@ var rootKeys = func() seal.Ring {
 	return seal.NewRing(key)
 }()
 
-// A process is a running Server of a cluster of one, on loopback and a real disk.
-type process struct {
+// An instance is a running Server of a cluster of one, on loopback and a real disk.
+type instance struct {
 	server *Server
 	admin  string
 	mcp    string
@@ -77,7 +77,7 @@ func testConfig(t testing.TB, dir string) Config {
 }
 
 // start runs a server until it takes reads and writes.
-func start(t testing.TB, c Config) *process {
+func start(t testing.TB, c Config) *instance {
 	t.Helper()
 	p := run(t, c)
 	ready, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -88,9 +88,9 @@ func start(t testing.TB, c Config) *process {
 	return p
 }
 
-func run(t testing.TB, c Config) *process {
+func run(t testing.TB, c Config) *instance {
 	t.Helper()
-	p := &process{admin: c.Admin.Addr().String(), mcp: c.MCP.Addr().String(), ended: make(chan error, 1)}
+	p := &instance{admin: c.Admin.Addr().String(), mcp: c.MCP.Addr().String(), ended: make(chan error, 1)}
 	s, err := New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func run(t testing.TB, c Config) *process {
 }
 
 // end stops the process as SIGTERM would and checks that it ended well.
-func (p *process) end(t testing.TB) {
+func (p *instance) end(t testing.TB) {
 	t.Helper()
 	p.stop()
 	select {
@@ -120,7 +120,7 @@ func (p *process) end(t testing.TB) {
 	}
 }
 
-func (p *process) client(t testing.TB, stream bool) *adminapi.Client {
+func (p *instance) client(t testing.TB, stream bool) *adminapi.Client {
 	t.Helper()
 	open := adminapi.New
 	if stream {
@@ -167,7 +167,7 @@ func TestAServerServesBothCarriersAndKeepsItsRecords(t *testing.T) {
 		t.Errorf("readyz = %+v, %v", health, err)
 	}
 	tree, _, err := client.Workers(t.Context(), &adminapi.WorkersRequest{})
-	if err != nil || !slices.Equal(names(tree), []string{"core", "observability", "validation", "transport"}) || !slices.Equal(names(tree.Children[0]), []string{"registry", "auth", "sessions", "resources"}) {
+	if err != nil || !slices.Equal(namesOf(tree), []string{"core", "observability", "validation", "transport"}) || !slices.Equal(namesOf(tree.Children[0]), []string{"registry", "auth", "sessions", "resources"}) {
 		t.Errorf("workers = %+v, %v", tree, err)
 	}
 	p.end(t)
@@ -228,7 +228,7 @@ func TestDigestListsTheLoggedChecks(t *testing.T) {
 	}
 }
 
-func names(w adminapi.Worker) []string {
+func namesOf(w adminapi.Worker) []string {
 	var list []string
 	for _, child := range w.Children {
 		list = append(list, child.Name)

@@ -31,6 +31,9 @@ func (s *Server) supervision() *supervise.Supervisor {
 	sessions := one("sessions")
 	sessions.Add("activity", s.activity.Run, supervise.Permanent)
 	sessions.Add("streams", s.sessions.Run, supervise.Permanent)
+	children := one("processes")
+	children.Add("lease", s.placement.Run, supervise.Permanent)
+	children.Add("commands", func(ctx context.Context) error { return s.commands.watch(ctx, s.node.Announce) }, supervise.Permanent)
 	core := supervise.New("core", supervise.OneForAll, o)
 	core.AddSupervisor(registry)
 	core.AddSupervisor(callers)
@@ -40,6 +43,7 @@ func (s *Server) supervision() *supervise.Supervisor {
 	core.AddSupervisor(resources)
 
 	transport := one("transport")
+	transport.AddSupervisor(children)
 	transport.Add("admin", s.admin.serve, supervise.Permanent)
 	transport.Add("mcp", s.mcp.serve, supervise.Permanent)
 	transport.Add("revocations", s.front.Run, supervise.Permanent)

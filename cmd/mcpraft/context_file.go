@@ -25,6 +25,10 @@ type savedContext struct {
 	Token     string   `yaml:"token,omitempty"`   // bearer token for them
 	CAFile    string   `yaml:"ca_file,omitempty"` // certificates to trust for https addresses; empty: the system's
 	MCP       []string `yaml:"mcp,omitempty"`     // base URLs of MCP ports, or of what stands in front of them; empty: those that the nodes announce
+
+	// CommandFile is the file that the nodes of a dev cluster on this machine read
+	// commands from.
+	CommandFile string `yaml:"command_file,omitempty"`
 }
 
 // contexts is the file of contexts: contexts.yaml in mcpraft's folder of the

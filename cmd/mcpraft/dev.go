@@ -324,7 +324,9 @@ func (r *devRun) saveContext(t target) error {
 	if err != nil {
 		return err
 	}
-	saved.Saved[devContext] = savedContext{Addresses: t.Addresses, Token: t.Token, MCP: []string{r.readyNow().Front}}
+	saved.Saved[devContext] = savedContext{
+		Addresses: t.Addresses, Token: t.Token, MCP: []string{r.readyNow().Front}, CommandFile: r.home.CommandFile(),
+	}
 	saved.Current = first(saved.Current, devContext)
 	r.current = saved.Current == devContext
 	return saved.save()

@@ -122,6 +122,7 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 //	dev.yaml         the devPlan
 //	token            the administrator's token
 //	keys             the key file of all nodes
+//	commands.yaml    what all nodes may run as stdio upstreams, if anything
 //	ca.crt, ca.key   the certificate authority of the cluster
 //	dev-1/           a folder for each node: node.yaml, node.crt, node.key,
 //	                 node.log, and its data
@@ -266,6 +267,9 @@ func (h *devHome) configFile(id string) string { return h.path(id, "node.yaml") 
 // Path names a file of h to the template.
 func (h *devHome) Path(elem ...string) string { return h.path(elem...) }
 
+// CommandFile is where the nodes read from what they may run as stdio upstreams.
+func (h *devHome) CommandFile() string { return h.path("commands.yaml") }
+
 // devNodeFile is the configuration of one node. Its caches are small: several
 // nodes share a laptop.
 var devNodeFile = template.Must(template.New("node.yaml").Funcs(template.FuncMap{
@@ -294,7 +298,9 @@ cluster:
 auth:
   bootstrap_token_file: {{quote (.Home.Path "token")}}
   key_file: {{quote (.Home.Path "keys")}}
-upstreams: {allow_private: true}
+upstreams:
+  allow_private: true
+  command_file: {{quote .Home.CommandFile}}
 storage: {cache: 64MiB, memtable: 16MiB}
 log: {level: info, format: text}
 shutdown: {drain: 5s}

@@ -123,7 +123,7 @@ func serverConfig(loaded *config.Loaded, log *slog.Logger) (_ server.Config, err
 		AdminTLS: adminTLS,
 		MCPTLS:   mcpTLS,
 		Auth:     options,
-		Gateway:  gatewayConfig(c),
+		Gateway:  gatewayConfig(c, log),
 		Backup:   backup,
 		Seed:     new(c.Sessions.Settings()),
 		Drain:    c.Shutdown.Drain.Std(),
@@ -162,8 +162,10 @@ func nodeConfig(c *config.Config, credentials *peer.Credentials) raftnode.Config
 	}
 }
 
-func gatewayConfig(c *config.Config) server.Gateway {
+func gatewayConfig(c *config.Config, log *slog.Logger) server.Gateway {
 	return server.Gateway{
+		Commands:            newCommandBook(&c.Upstreams, log).now,
+		Reaper:              reaper(log),
 		Origins:             c.MCP.AllowedOrigins,
 		Requests:            c.MCP.MaxRequests,
 		StreamsPerPrincipal: c.MCP.StreamsPerPrincipal,

@@ -36,19 +36,34 @@ func newUpstreamsAddCommand(a *app) *cobra.Command {
 	var timeout time.Duration
 	var ifRevision uint64
 	cmd := &cobra.Command{
-		Use:   "add NAME [URL]",
+		Use:   "add NAME [URL | -- PROGRAM [ARGUMENT…]]",
 		Short: "Add an MCP server, or replace one",
 		Long: `Add an MCP server under a short name: 1 to 16 of a-z, 0-9 and "-". A name that is
 taken is a conflict, unless --if-revision names its current revision: then it is
 replaced as a whole.
 
 A stdio server has no URL but the name of a command from the nodes' own
-configuration: what runs on a node is decided on that node.`,
+configuration: what runs on a node is decided on that node, and the API is never
+told a program. With a cluster of mcpraft dev on this machine, the program behind
+"--" is written into the file that its nodes read, and runs in this directory.`,
 		Example: `  mcpraft upstreams add search https://search.example/mcp
   mcpraft upstreams add old https://old.example/sse --transport sse
-  mcpraft upstreams add files --transport stdio --command mcp-files`,
-		Args: cobra.RangeArgs(1, 2),
+  mcpraft upstreams add files --command mcp-files --isolation per_session
+  mcpraft upstreams add files -- npx -y @modelcontextprotocol/server-filesystem /srv`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			args, program := splitProgram(cmd, args)
+			if spec.Command != "" || len(program) > 0 {
+				if t := cmd.Flags().Lookup("transport"); t.Changed && spec.Transport != record.TransportStdio {
+					return usageError(cmd, fmt.Errorf("a program is for transport stdio, not %s", spec.Transport))
+				}
+				spec.Transport = record.TransportStdio
+			}
+			if len(program) > 0 {
+				if err := a.addProgram(cmd, &spec, args[0], program); err != nil {
+					return err
+				}
+			}
 			if spec.URL, err = upstreamURL(cmd, spec, args[1:]); err != nil {
 				return err
 			}
@@ -74,10 +89,11 @@ configuration: what runs on a node is decided on that node.`,
 	f.StringVar(&spec.Transport, "transport", record.TransportHTTP, "http (streamable HTTP), sse or stdio")
 	f.StringVar(&spec.Command, "command", "", "stdio: `NAME` of a command in the nodes' configuration")
 	f.StringVar(&spec.SessionMode, "session-mode", "", "who shares a session of it: shared, per_principal, per_session or per_call")
+	f.StringVar(&spec.SessionMode, "isolation", "", "stdio: who shares a process of it: shared (the default), per_principal or per_session")
 	f.DurationVar(&timeout, "request-timeout", 0, "limit of one request to it (default: the node's)")
 	f.StringVar(&spec.Credential, "credential", "", "`NAME` of a credential of the cluster (mcpraft credentials) that it is shown")
 	f.StringVar(&spec.SecretRef, "secret", "", "`NAME` of a credential in the nodes' configuration that it is shown")
-	f.Uint32Var(&spec.Pool.Size, "pool-size", 0, "connections that are kept (default: the node's)")
+	f.Uint32Var(&spec.Pool.Size, "pool-size", 0, "connections that are kept, or processes of a stdio server in the cluster (default: the node's)")
 	f.Uint32Var(&spec.Pool.MaxOverflow, "pool-overflow", 0, "connections beyond, closed after use")
 	f.BoolVar(&spec.Disabled, "disabled", false, "keep it, and send nothing to it")
 	f.StringArrayVar(&metadata, "meta", nil, "`KEY=VALUE` to store with it; may be given again")
@@ -91,6 +107,8 @@ configuration: what runs on a node is decided on that node.`,
 func upstreamURL(cmd *cobra.Command, spec adminapi.UpstreamSpec, args []string) (string, error) {
 	stdio := spec.Transport == record.TransportStdio
 	switch {
+	case len(args) > 1:
+		return "", usageError(cmd, fmt.Errorf("%q and %q are one too many: there is one URL, and a program stands behind --", args[0], args[1]))
 	case stdio && len(args) > 0:
 		return "", usageError(cmd, fmt.Errorf("a stdio upstream takes --command, not a URL"))
 	case stdio && spec.Command == "":

@@ -1,5 +1,10 @@
 package record
 
+import (
+	"slices"
+	"strings"
+)
+
 // A Member is what every node tells the others of itself, written by the node's
 // own process at each start and when it changes. Who votes is not here but in
 // the Raft configuration; a member that left has no record.
@@ -14,6 +19,17 @@ type Member struct {
 	Supports  uint32  `cbor:"8,keyasint"`            // highest cluster version it can live with
 	Started   LogTime `cbor:"9,keyasint,omitempty"`  // set when applied
 	Revision  uint64  `cbor:"10,keyasint,omitempty"` // set when applied
+
+	Commands []string `cbor:"11,keyasint,omitempty"` // names of the commands that it can run as stdio upstreams, sorted
+}
+
+// MaxCommands is how many commands a node may offer.
+const MaxCommands = 256
+
+// Offers reports whether the node can run the command of that name.
+func (m *Member) Offers(command string) bool {
+	_, ok := slices.BinarySearch(m.Commands, command)
+	return ok
 }
 
 // Validate reports every mistake of m.
@@ -30,6 +46,16 @@ func (m *Member) Validate() error {
 	p.text("admin_addr", m.AdminAddr, 256, false)
 	p.text("mcp_addr", m.MCPAddr, 256, false)
 	p.text("binary", m.Binary, 64, false)
+	if len(m.Commands) > MaxCommands {
+		p.add("commands", "are %d, the limit is %d", len(m.Commands), MaxCommands)
+		return p.err()
+	}
+	if !slices.IsSorted(m.Commands) {
+		p.add("commands", "are not sorted")
+	}
+	for _, name := range m.Commands {
+		p.reference("commands", name)
+	}
 	return p.err()
 }
 
@@ -54,3 +80,28 @@ func (c *Claim) Validate() error {
 	}
 	return p.err()
 }
+
+// Prefixes of the claims on child processes of stdio upstreams.
+const (
+	ChildPrefix   = "stdio/"   // who runs the child: stdio/ALIAS/SLOT
+	StandbyPrefix = "standby/" // who keeps another one warm: standby/ALIAS/SLOT
+)
+
+// ChildClaim is the name of the claim on one child of an upstream. Slots of
+// children that all callers share are numbers, others begin with a letter.
+func ChildClaim(alias, slot string) string { return ChildPrefix + alias + "/" + slot }
+
+// ParseChildClaim is the reverse of ChildClaim, for both prefixes.
+func ParseChildClaim(name string) (alias, slot string, ok bool) {
+	rest, ok := strings.CutPrefix(name, ChildPrefix)
+	if !ok {
+		if rest, ok = strings.CutPrefix(name, StandbyPrefix); !ok {
+			return "", "", false
+		}
+	}
+	alias, slot, ok = strings.Cut(rest, "/")
+	return alias, slot, ok && slot != ""
+}
+
+// SharedSlot reports whether all callers share the child of that slot.
+func SharedSlot(slot string) bool { return slot != "" && slot[0] >= '0' && slot[0] <= '9' }

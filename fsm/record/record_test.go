@@ -51,10 +51,13 @@ func samples() map[string]any {
 			Alias: "github", Transport: TransportHTTP, URL: "https://mcp.example/github", SessionMode: "shared",
 			RequestTimeout: 30_000, SecretRef: "github", Pool: Pool{Size: 4, MaxOverflow: 2, KeepAlive: 60_000, Timeout: 1000},
 			Disabled: true, Metadata: map[string]string{"team": "tools"}, Created: 1 << 40, Updated: 2 << 40, Revision: 5,
+			FurtherURLs: []string{"https://mcp-2.example/github"}, FailoverTimeout: 20_000,
+			HealthCheck: HealthCheck{Interval: 10_000, Timeout: 2000, Threshold: 3},
 		},
 		"member": &Member{
 			Node: "node-1", Disk: ID{1}, Process: ID{2}, PeerAddr: "10.0.0.1:7442", AdminAddr: "10.0.0.1:7441",
 			MCPAddr: "10.0.0.1:7440", Binary: "1.0.0", Supports: 1, Started: 1 << 40, Revision: 5,
+			Commands: []string{"files", "memory"},
 		},
 		"claim": &Claim{Name: "archiver", Node: "node-1", Process: ID{15: 0x11}, Acquired: 1_700_000_000_000 << 16, Token: 8},
 		"credential": &Credential{
@@ -140,8 +143,9 @@ func TestSamplesSetEveryField(t *testing.T) {
 		value := reflect.ValueOf(v).Elem()
 		for i := range value.NumField() {
 			field := value.Type().Field(i)
-			// Only one of URL and Command, of SecretRef and Credential, is valid.
-			skip := name == "upstream" && (field.Name == "Command" || field.Name == "Credential")
+			// Only one of URL and Command, of SecretRef and Credential, is valid, and
+			// Recovery is for commands.
+			skip := name == "upstream" && (field.Name == "Command" || field.Name == "Credential" || field.Name == "Recovery")
 			if value.Field(i).IsZero() && !skip {
 				t.Errorf("golden %s has no %s", name, field.Name)
 			}
@@ -280,6 +284,8 @@ func TestValidateNamesEveryMistake(t *testing.T) {
 		{&Member{Node: "a", Process: ID{1}, PeerAddr: "x"}, "disk: is missing"},
 		{&Member{Node: "a", Disk: ID{1}, PeerAddr: "x"}, "process: is missing"},
 		{&Member{Node: "a", Disk: ID{1}, Process: ID{1}}, "peer_addr: is missing"},
+		{&Member{Node: "a", Disk: ID{1}, Process: ID{1}, PeerAddr: "x", Commands: []string{"b", "a"}}, "commands: are not sorted"},
+		{&Member{Node: "a", Disk: ID{1}, Process: ID{1}, PeerAddr: "x", Commands: []string{"rm -rf"}}, "commands:"},
 		{&Claim{Node: "a", Process: ID{1}}, "name: is missing"},
 		{&Claim{Name: "c", Process: ID{1}}, "node: is missing"},
 		{&Claim{Name: "c", Node: "a"}, "process: is missing"},

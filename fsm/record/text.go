@@ -62,6 +62,16 @@ func (p *problems) name(field, value string, limit int) {
 	}
 }
 
+// reference checks the name of something in the configuration of a node: a name
+// that may hold "_", too.
+func (p *problems) reference(field, value string) {
+	if strings.HasPrefix(value, "_") {
+		p.add(field, "%q is not a name: use a-z, 0-9, - and _, not - or _ first", value)
+		return
+	}
+	p.name(field, strings.ReplaceAll(value, "_", "-"), MaxName)
+}
+
 func isName(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -75,6 +85,13 @@ func isName(s string) bool {
 
 // ValidNode reports why name cannot be the name of a node, or nil.
 func ValidNode(name string) error { return validName("node", name) }
+
+// ValidCommand reports why name cannot be the name of a command of a node, or nil.
+func ValidCommand(name string) error {
+	p := problems{noun: "command"}
+	p.reference("name", name)
+	return p.err()
+}
 
 // ValidCluster reports why name cannot be the name of a cluster, or nil.
 func ValidCluster(name string) error { return validName("cluster", name) }

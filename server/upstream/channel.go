@@ -23,12 +23,15 @@ const (
 // session with it.
 var errChannelBroken = errors.New("the stream of the session has ended")
 
-// A channel is the stream of one session of HTTP+SSE (2024-11-05): requests are
-// posted to an endpoint that the stream named, everything else comes on it. One
-// goroutine reads it and hands on what it reads; nobody who is slow stops it.
+// A channel is the one stream that everything from an upstream comes on: that of a
+// session of HTTP+SSE (2024-11-05), where requests are posted to an endpoint that
+// the stream named, or the output of a child process. One goroutine reads it and
+// hands on what it reads; nobody who is slow stops it.
 type channel struct {
 	up       *upstream
-	endpoint *url.URL
+	endpoint *url.URL      // of requests; of a child process a name for its carrier
+	shared   bool          // by callers who must not hear each other: what belongs to no call is nobody's
+	asks     *asks         // of a child process: refuses requests that are nobody's; nil: they are dropped
 	done     chan struct{} // closed when the stream has ended
 	stop     context.CancelFunc
 
@@ -115,9 +118,12 @@ func (up *upstream) connectChannel(ctx context.Context, header http.Header) (*ch
 			b.close()
 			return nil, nil, nil, err
 		}
-		return &channel{up: up, endpoint: endpoint, done: make(chan struct{}), calls: make(map[mcp.ID]*inbox)}, b,
-			&channelEvents{events, metered}, nil
+		return newChannel(up, endpoint), b, &channelEvents{events, metered}, nil
 	}
+}
+
+func newChannel(up *upstream, endpoint *url.URL) *channel {
+	return &channel{up: up, endpoint: endpoint, done: make(chan struct{}), calls: make(map[mcp.ID]*inbox)}
 }
 
 type channelEvents struct {
@@ -167,22 +173,30 @@ func (ch *channel) run(b *body, events *channelEvents) {
 			return
 		}
 		if len(e.Data) > 0 && (e.Name == "" || e.Name == "message") {
-			list, err := parse(e.Data)
-			if err != nil {
+			if err := ch.take(e.Data); err != nil {
 				ch.up.log.Warn("upstream sends what is no message", "error", clean(err.Error()))
-			}
-			for _, m := range list {
-				ch.dispatch(m)
 			}
 		}
 		events.metered.settle()
 	}
 }
 
+// take hands on what one event or line holds.
+func (ch *channel) take(data []byte) error {
+	list, err := parse(data)
+	for _, m := range list {
+		if !ch.dispatch(m) && ch.asks != nil {
+			ch.asks.take(context.Background(), m)
+		}
+	}
+	return err
+}
+
 // dispatch hands one message to whom it concerns. The stream does not say which
 // call a request or a log message belongs to: the oldest one gets it, and
-// without a call the newest listener.
-func (ch *channel) dispatch(m *mcp.Message) {
+// without a call the newest listener. It reports false for a request that is
+// nobody's.
+func (ch *channel) dispatch(m *mcp.Message) (taken bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	switch {
@@ -192,13 +206,22 @@ func (ch *channel) dispatch(m *mcp.Message) {
 		if in := ch.calls[progressOf(m)]; in != nil {
 			ch.put(in, m)
 		}
+	case ch.shared && listensTo(m):
+		for _, in := range ch.listeners {
+			ch.put(in, m)
+		}
+	case ch.shared:
+		return m.Kind() != mcp.KindRequest
 	case listensTo(m) && len(ch.listeners) > 0:
 		ch.put(ch.listeners[len(ch.listeners)-1], m)
 	case len(ch.order) > 0:
 		ch.put(ch.order[0], m)
 	case len(ch.listeners) > 0:
 		ch.put(ch.listeners[len(ch.listeners)-1], m)
+	default:
+		return m.Kind() != mcp.KindRequest
 	}
+	return true
 }
 
 // listensTo reports whether m is about the upstream and not about a call.
@@ -297,7 +320,7 @@ func (ch *channel) forget(id mcp.ID, in *inbox) {
 	}
 }
 
-// submit posts the request. Some servers answer there and then.
+// submit posts the request. Some servers of HTTP+SSE answer there and then.
 func (ch *channel) submit(ctx context.Context, c *call) (*mcp.Message, error) {
 	res, err := ch.up.send(ctx, &request{method: http.MethodPost, url: ch.endpoint, header: c.header, body: c.body})
 	if err != nil {

@@ -24,12 +24,12 @@ const (
 
 // An era is how an upstream wants to be spoken to. Immutable.
 type era struct {
-	modern   bool
-	sse      bool        // legacy, over HTTP+SSE
-	version  mcp.Version // modern only
-	discover []byte      // raw result of server/discover; nil if legacy, or if it could not be had
-	legacy   *era        // modern only: how the same upstream is spoken to in the legacy era, too; nil if it is not
-	found    time.Time
+	modern    bool
+	connected bool        // legacy, and a session is a connection: HTTP+SSE, a child process
+	version   mcp.Version // modern only
+	discover  []byte      // raw result of server/discover; nil if legacy, or if it could not be had
+	legacy    *era        // modern only: how the same upstream is spoken to in the legacy era, too; nil if it is not
+	found     time.Time
 }
 
 // spokenBy is e as c speaks it: an upstream of both eras is spoken to in that of
@@ -47,7 +47,7 @@ func (e *era) offers(other *era) bool {
 }
 
 func (e *era) same(other *era) bool {
-	return e.modern == other.modern && e.sse == other.sse && e.version == other.version
+	return e.modern == other.modern && e.connected == other.connected && e.version == other.version
 }
 
 // currentEra is the upstream's era, probed if it is not known. Nil means that
@@ -70,7 +70,7 @@ func (up *upstream) currentEra(ctx context.Context) (*era, error) {
 
 func (up *upstream) learn(e *era) {
 	if old := up.era.Swap(e); old == nil || !old.same(e) {
-		up.log.Info("upstream probed", "modern", e.modern, "legacy", !e.modern || e.legacy != nil, "sse", e.sse, "version", string(e.version))
+		up.log.Info("upstream probed", "modern", e.modern, "legacy", !e.modern || e.legacy != nil, "connected", e.connected, "version", string(e.version))
 	}
 }
 
@@ -114,8 +114,8 @@ func (up *upstream) probe(ctx context.Context) (*era, error) {
 }
 
 func (up *upstream) probeOnce(ctx context.Context) (*era, error) {
-	if up.rec.Transport == transportSSE {
-		return &era{sse: true, found: time.Now()}, nil
+	if up.rec.Transport == transportSSE || up.stdio() {
+		return &era{connected: true, found: time.Now()}, nil
 	}
 	version := mcp.ModernVersions()[0]
 	for range len(mcp.ModernVersions()) + 1 {

@@ -17,23 +17,24 @@ const handshakeLimit = 30 * time.Second
 // handshake opens a legacy session: initialize, then the notification that ends
 // it. What answers initialize by "no such thing" may be a server of HTTP+SSE.
 func (up *upstream) handshake(ctx context.Context, c *Caller) (*state, error) {
-	if e := up.era.Load(); e != nil && e.sse {
-		return up.handshakeSSE(ctx, c)
+	if e := up.era.Load(); e != nil && e.connected {
+		return up.handshakeOver(ctx, c)
 	}
 	st, err := up.initialize(ctx, c, nil)
 	r, ok := errors.AsType[*refusal](err)
 	if !ok || !r.mayBeSSE() {
 		return st, err
 	}
-	st, sseErr := up.handshakeSSE(ctx, c)
+	st, sseErr := up.handshakeOver(ctx, c)
 	if sseErr != nil {
 		return nil, err // what the upstream said to the more likely guess
 	}
-	up.learn(&era{sse: true, found: time.Now()})
+	up.learn(&era{connected: true, found: time.Now()})
 	return st, nil
 }
 
-func (up *upstream) handshakeSSE(ctx context.Context, c *Caller) (*state, error) {
+// handshakeOver opens a session that is a connection of its own.
+func (up *upstream) handshakeOver(ctx context.Context, c *Caller) (*state, error) {
 	ch, err := up.openChannel(ctx)
 	if err != nil {
 		return nil, err
@@ -89,7 +90,7 @@ func newestLegacy(list []mcp.Version) mcp.Version {
 
 func (up *upstream) initializeAs(ctx context.Context, c *Caller, ch *channel, offer mcp.Version) (*state, error) {
 	fresh := &state{channel: ch}
-	p := &path{up: up, era: &era{sse: ch != nil}, session: newSession(up, key{}), state: fresh}
+	p := &path{up: up, era: &era{connected: ch != nil}, session: newSession(up, key{}), state: fresh}
 	m := mcp.Request(mcp.NumberID(0), mcp.Initialize, up.initializeParams(c, offer))
 	out, answer, err := p.greet(ctx, c, m, min(up.timeout, handshakeLimit))
 	if err != nil {

@@ -117,6 +117,14 @@ func (up *upstream) dismiss(l *listener) {
 
 // listen holds one stream until it ends.
 func (l *listener) listen(ctx context.Context, up *upstream) error {
+	if up.stdio() {
+		return l.toChild(ctx, up)
+	}
+	return l.here(ctx, up)
+}
+
+// here holds one stream of an upstream that this node reaches itself.
+func (l *listener) here(ctx context.Context, up *upstream) error {
 	p, err := up.reach(ctx, l.caller, true)
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ type Metrics struct {
 	resumed  *prometheus.CounterVec   // upstream
 	refused  *prometheus.CounterVec   // upstream
 	dropped  *prometheus.CounterVec   // upstream
+	children *prometheus.CounterVec   // upstream, event
+	garbaged *prometheus.CounterVec   // upstream
 }
 
 // NewMetrics registers the metrics at r; nil registers them nowhere.
@@ -40,9 +42,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		resumed:  counter("streams_resumed_total", "Streams of calls that were taken up again after their connection had ended."),
 		refused:  counter("requests_refused_total", "Requests of an upstream that were refused here: nobody to ask, or too many at once."),
 		dropped:  counter("tools_dropped_total", "Tools left out of a list because their x-mcp-header breaks the rules."),
+		children: counter("process_events_total", "What happened to child processes of stdio upstreams on this node: restarted, crashed.", "event"),
+		garbaged: counter("process_garbage_total", "Lines on the standard output of child processes that are no messages of MCP."),
 	}
 	if r != nil {
-		r.MustRegister(m.calls, m.seconds, m.probes, m.sessions, m.resumed, m.refused, m.dropped)
+		r.MustRegister(m.calls, m.seconds, m.probes, m.sessions, m.resumed, m.refused, m.dropped, m.children, m.garbaged)
 	}
 	return m
 }
@@ -50,7 +54,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 // forget drops what was counted of an upstream that is no more.
 func (m *Metrics) forget(alias string) {
 	label := prometheus.Labels{"upstream": alias}
-	for _, v := range []*prometheus.CounterVec{m.calls, m.probes, m.sessions, m.resumed, m.refused, m.dropped} {
+	for _, v := range []*prometheus.CounterVec{m.calls, m.probes, m.sessions, m.resumed, m.refused, m.dropped, m.children, m.garbaged} {
 		v.DeletePartialMatch(label)
 	}
 	m.seconds.DeletePartialMatch(label)
@@ -92,3 +96,7 @@ func (m *upstreamMetrics) lost()        { m.of.sessions.WithLabelValues(m.alias,
 func (m *upstreamMetrics) resumed()     { m.of.resumed.WithLabelValues(m.alias).Inc() }
 func (m *upstreamMetrics) askRefused()  { m.of.refused.WithLabelValues(m.alias).Inc() }
 func (m *upstreamMetrics) toolDropped() { m.of.dropped.WithLabelValues(m.alias).Inc() }
+
+func (m *upstreamMetrics) restarted() { m.of.children.WithLabelValues(m.alias, "restarted").Inc() }
+func (m *upstreamMetrics) crashed()   { m.of.children.WithLabelValues(m.alias, "crashed").Inc() }
+func (m *upstreamMetrics) garbage()   { m.of.garbaged.WithLabelValues(m.alias).Inc() }

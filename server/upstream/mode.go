@@ -8,10 +8,10 @@ import (
 
 // Session modes of a record.
 const (
-	modeShared       = "shared"
-	modePerPrincipal = "per_principal"
-	modePerSession   = "per_session"
-	modePerCall      = "per_call"
+	modeShared       = record.ModeShared
+	modePerPrincipal = record.ModePerPrincipal
+	modePerSession   = record.ModePerSession
+	modePerCall      = record.ModePerCall
 
 	transportSSE = record.TransportSSE
 )
@@ -24,6 +24,7 @@ type key struct {
 	principal    record.Principal // per_principal
 	session      string           // per_session: the gateway's
 	capabilities [32]byte         // but for per_session, which has one client
+	slot         uint32           // shared, stdio: which of the children
 }
 
 // keyFor is the key of the session that c uses; ok is false if each call gets its
@@ -31,6 +32,9 @@ type key struct {
 // long as the upstream has sessions at all: two chats must not share a browser.
 // A caller of the modern era has no session, so its principal stands for it.
 func (up *upstream) keyFor(c *Caller) (k key, ok bool) {
+	if up.stdio() {
+		return up.childKey(c), true
+	}
 	mode := up.rec.SessionMode
 	if mode == "" {
 		mode = modePerSession

@@ -53,7 +53,7 @@ func (up *upstream) eraFor(ctx context.Context, c *Caller) (*era, error) {
 	if e := up.era.Load(); e != nil {
 		return e.spokenBy(c), nil
 	}
-	if b := c.Binding; b != nil && len(b.Session) > 0 && mcp.Version(b.Protocol).Known() && up.rec.Transport != transportSSE {
+	if b := c.Binding; b != nil && len(b.Session) > 0 && mcp.Version(b.Protocol).Known() && up.rec.Transport != transportSSE && !up.stdio() {
 		return nil, nil
 	}
 	e, err := up.currentEra(ctx)
@@ -160,6 +160,10 @@ func (p *path) try(ctx context.Context, c *Caller, m *mcp.Message, sink Sink) (a
 	}
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return nil, p.recover(ctx, c, m, r), err
+	}
+	if _, unsent := errors.AsType[*notSentError](err); unsent && p.up.stdio() && ctx.Err() == nil {
+		p.session.forget(p.state) // its process ended just now: another will have it
+		return nil, true, err
 	}
 	return nil, false, err
 }

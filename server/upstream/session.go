@@ -129,11 +129,7 @@ func (up *upstream) sweep(ctx context.Context, now time.Time) {
 	up.mu.Lock()
 	for k, s := range up.sessions {
 		s.mu.Lock()
-		limit := time.Duration(idleFor)
-		if s.key.own() && s.state != nil && s.state.channel != nil {
-			limit = idleConnected
-		}
-		if s.users == 0 && now.Sub(s.used) > limit {
+		if s.users == 0 && now.Sub(s.used) > up.idleLimit(s) {
 			idle = append(idle, s)
 			delete(up.sessions, k)
 		}
@@ -145,6 +141,18 @@ func (up *upstream) sweep(ctx context.Context, now time.Time) {
 		if st != nil && !s.key.own() {
 			up.bye(ctx, st)
 		}
+	}
+}
+
+// idleLimit is how long s may be idle. It is called with s.mu held.
+func (up *upstream) idleLimit(s *session) time.Duration {
+	switch {
+	case up.stdio() && up.rec.Pool.KeepAlive > 0:
+		return milliseconds(up.rec.Pool.KeepAlive)
+	case up.stdio(), s.key.own() && s.state != nil && s.state.channel != nil:
+		return idleConnected
+	default:
+		return idleFor
 	}
 }
 
@@ -206,7 +214,7 @@ func (s *session) current(ctx context.Context, c *Caller, announce bool) (*state
 		if st := s.live(c.Binding); st != nil {
 			return st, nil
 		}
-		st, err := s.up.handshake(ctx, c)
+		st, err := s.handshake(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -218,6 +226,13 @@ func (s *session) current(ctx context.Context, c *Caller, announce bool) (*state
 		}
 		return st, nil
 	})
+}
+
+func (s *session) handshake(ctx context.Context, c *Caller) (*state, error) {
+	if s.up.stdio() {
+		return s.up.handshakeChild(ctx, s.key, c)
+	}
+	return s.up.handshake(ctx, c)
 }
 
 // install makes st the session's state, and reports whether there was one
@@ -245,6 +260,15 @@ func (s *session) lose(st *state) {
 	s.up.log.Info("upstream session lost")
 }
 
+// forget drops st, of which nothing is left, if it is still the state.
+func (s *session) forget(st *state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == st {
+		s.state = nil
+	}
+}
+
 // restore sets again in a fresh upstream session what the old one had been told:
 // the log level and the subscriptions. What the upstream refuses is logged; it
 // is no reason to fail the caller's own request.
@@ -266,7 +290,7 @@ func (s *session) restore(ctx context.Context, c *Caller, st *state) {
 	}
 	s.mu.Unlock()
 	uris = uris[:min(len(uris), record.MaxSubscriptions)]
-	p := &path{up: s.up, era: &era{sse: st.channel != nil}, session: s, state: st}
+	p := &path{up: s.up, era: &era{connected: st.channel != nil}, session: s, state: st}
 	if level != "" && declares(st.result, "logging") {
 		p.tell(ctx, c, mcp.SetLevel, "level", level)
 	}

@@ -83,7 +83,9 @@ func (up *upstream) stats() Stats {
 	case e == nil:
 	case e.modern:
 		s.Era = "modern"
-	case e.sse:
+	case up.stdio():
+		s.Era = "legacy"
+	case e.connected:
 		s.Era = "legacy sse"
 	default:
 		s.Era = "legacy"

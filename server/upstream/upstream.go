@@ -44,6 +44,7 @@ type upstream struct {
 	sessions  map[key]*session
 	listeners map[*listener]context.CancelFunc
 	retired   bool
+	over      chan struct{} // closed when retired is set
 }
 
 func newUpstream(u *Upstreams, rec record.Upstream) (*upstream, error) {
@@ -56,12 +57,18 @@ func newUpstream(u *Upstreams, rec record.Upstream) (*upstream, error) {
 		timeout:  milliseconds(rec.RequestTimeout),
 		metrics:  u.o.Metrics.upstream(rec.Alias),
 		log:      u.o.Logger.With("upstream", rec.Alias),
-		sessions: make(map[key]*session), listeners: make(map[*listener]context.CancelFunc),
+		sessions: make(map[key]*session), listeners: make(map[*listener]context.CancelFunc), over: make(chan struct{}),
 	}
 	if up.timeout == 0 {
 		up.timeout = u.o.Timeout
 	}
-	up.carrier = newHTTPCarrier(target, u.o.Dial, u.o.TLS, up.gate)
+	if !up.stdio() {
+		up.carrier = newHTTPCarrier(target, u.o.Dial, u.o.TLS, up.gate)
+		return up, nil
+	}
+	// The size of its pool is how many processes it has; calls share them.
+	up.gate = newGate(record.Pool{KeepAlive: rec.Pool.KeepAlive, Timeout: rec.Pool.Timeout})
+	up.carrier = u.children
 	return up, nil
 }
 
@@ -70,6 +77,7 @@ func newUpstream(u *Upstreams, rec record.Upstream) (*upstream, error) {
 func (up *upstream) retire() {
 	up.mu.Lock()
 	up.retired = true
+	close(up.over)
 	sessions := up.sessions
 	up.sessions = make(map[key]*session)
 	for _, leave := range up.listeners {
@@ -82,6 +90,28 @@ func (up *upstream) retire() {
 	if c, ok := up.carrier.(*httpCarrier); ok {
 		c.closeIdle()
 	}
+}
+
+// openGated is Open at an upstream that this node reaches itself.
+func (up *upstream) openGated(ctx context.Context, c *Caller) (Opened, error) {
+	if err := up.gate.enter(ctx, up.rec.Alias); err != nil {
+		return Opened{}, up.count(err)
+	}
+	defer up.gate.leave()
+	opened, err := up.openFor(ctx, c)
+	return opened, up.count(err)
+}
+
+// callGated is Call at an upstream that this node reaches itself.
+func (up *upstream) callGated(ctx context.Context, c *Caller, m *mcp.Message, sink Sink) (*mcp.Message, error) {
+	if err := up.gate.enter(ctx, up.rec.Alias); err != nil {
+		return nil, up.count(err)
+	}
+	defer up.gate.leave()
+	begun := time.Now()
+	answer, err := up.call(ctx, c, m, sink)
+	up.metrics.took(begun)
+	return answer, up.count(err)
 }
 
 // count counts the end of an operation and gives err as it must leave this
@@ -168,6 +198,9 @@ func (up *upstream) fault(err error) error {
 		return f(fault.Timeout, "upstream %q did not answer within %v", alias, up.timeout)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return f(fault.Timeout, "the call to upstream %q was given up", alias)
+	case errors.Is(err, errChannelBroken) && up.stdio():
+		return f(fault.OutcomeUnknown, "the process of upstream %q ended before it answered", alias).
+			WithHint("whether the call was carried out is not known; mcpraft upstreams logs %s", alias)
 	case errors.Is(err, errNoAnswer):
 		return f(fault.OutcomeUnknown, "upstream %q ended its answer without a message", alias)
 	case errors.Is(err, errGarbage):

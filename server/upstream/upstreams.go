@@ -57,6 +57,8 @@ type Config struct {
 	Name    string // of the gateway, in User-Agent and clientInfo; "" means DefaultName
 	Version string // of the gateway, likewise; "" means "0"
 
+	Children Children // what stdio upstreams run on; the zero value: they are refused
+
 	Metrics *Metrics     // nil: counted nowhere
 	Logger  *slog.Logger // nil means discard
 }
@@ -110,13 +112,18 @@ type Upstreams struct {
 	byAlias map[string]*upstream
 	closed  bool
 
-	readers sync.WaitGroup // of the streams of HTTP+SSE sessions
+	readers sync.WaitGroup // of channels, keepers of children and what other nodes have begun here
+
+	children *children
+	remote   *remote
 }
 
 // New makes the upstreams of a node. Nothing is dialled before it is needed.
 func New(o Config) *Upstreams {
 	u := &Upstreams{o: o.withDefaults(), byAlias: make(map[string]*upstream)}
 	u.lastID.Store(rand.Uint32()) // two nodes in one upstream session must not use the same ids
+	u.children = newChildren(u)
+	u.remote = newRemote(u)
 	info := mcp.WithField(nil, mcp.Quote(u.o.Name), "name")
 	u.info = mcp.WithField(info, mcp.Quote(u.o.Version), "version")
 	return u
@@ -127,6 +134,7 @@ func New(o Config) *Upstreams {
 func (u *Upstreams) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	u.own(func() { u.children.tend(ctx) })
 	for {
 		select {
 		case now := <-tick.C:
@@ -184,8 +192,8 @@ func (u *Upstreams) find(alias string) (*upstream, error) {
 		return nil, fault.New(fault.Unavailable, "upstream %q is disabled", alias).
 			WithHint("mcpraft upstreams enable %s", alias).WithDetail("upstream", alias)
 	}
-	if rec.Transport == record.TransportStdio {
-		return nil, fault.New(fault.Unsupported, "upstream %q is a child process, which this version does not run", alias).
+	if rec.Transport == record.TransportStdio && u.o.Children.Claims == nil {
+		return nil, fault.New(fault.Unsupported, "upstream %q is a child process, which this node knows nothing of", alias).
 			WithDetail("upstream", alias)
 	}
 	u.mu.Lock()
@@ -242,12 +250,10 @@ func (u *Upstreams) Open(ctx context.Context, alias string, c Caller) (Opened, e
 	if err != nil {
 		return Opened{}, err
 	}
-	if err := up.gate.enter(ctx, alias); err != nil {
-		return Opened{}, up.count(err)
+	if up.stdio() {
+		return up.openChild(ctx, &c)
 	}
-	defer up.gate.leave()
-	opened, err := up.openFor(ctx, &c)
-	return opened, up.count(err)
+	return up.openGated(ctx, &c)
 }
 
 // Call sends a request for the caller and gives the upstream's answer under the
@@ -260,14 +266,10 @@ func (u *Upstreams) Call(ctx context.Context, alias string, c Caller, m *mcp.Mes
 	if err != nil {
 		return nil, err
 	}
-	if err := up.gate.enter(ctx, alias); err != nil {
-		return nil, up.count(err)
+	if up.stdio() {
+		return up.callChild(ctx, &c, m, sink)
 	}
-	defer up.gate.leave()
-	begun := time.Now()
-	answer, err := up.call(ctx, &c, m, sink)
-	up.metrics.took(begun)
-	return answer, up.count(err)
+	return up.callGated(ctx, &c, m, sink)
 }
 
 // Notify sends a notification in the caller's upstream session. If there is no
@@ -277,6 +279,9 @@ func (u *Upstreams) Notify(ctx context.Context, alias string, c Caller, m *mcp.M
 	up, err := u.find(alias)
 	if err != nil {
 		return err
+	}
+	if up.stdio() {
+		return up.notifyChild(ctx, &c, m)
 	}
 	return up.count(up.notify(ctx, &c, m))
 }
@@ -311,6 +316,10 @@ func (u *Upstreams) Listen(ctx context.Context, alias string, c Caller, w Watch,
 func (u *Upstreams) Close(ctx context.Context, alias string, c Caller) {
 	up, err := u.find(alias)
 	if err != nil {
+		return
+	}
+	if up.stdio() {
+		up.endChild(ctx, &c)
 		return
 	}
 	up.end(ctx, &c)

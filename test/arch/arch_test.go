@@ -32,6 +32,7 @@ var floors = map[string]int{
 
 	"fsm/record":         1,
 	"internal/blob":      1,
+	"internal/process":   1,
 	"internal/seal":      1,
 	"internal/supervise": 1,
 	"server/mcp":         1,
@@ -54,6 +55,7 @@ var floors = map[string]int{
 	"server/auth":       4,
 	"server/catalog":    4,
 	"server/demo":       4,
+	"server/placement":  4,
 	"server/session":    4,
 	"server/upstream":   4,
 

@@ -38,11 +38,19 @@ const secretSample = `    # search:
     #   file: /etc/mcpraft/search.token
 `
 
+// commandSample stands under the empty upstreams.commands of the example.
+const commandSample = `    # files:
+    #   command: /usr/local/bin/mcp-server-filesystem
+    #   args: [/srv/files]
+    #   memory_limit: 512MiB
+`
+
 // nameSamples stand under the mappings of names, which are empty by default.
 var nameSamples = map[reflect.Type]string{
 	reflect.TypeFor[Profile]():        profileSample,
 	reflect.TypeFor[Issuer]():         issuerSample,
 	reflect.TypeFor[UpstreamSecret](): secretSample,
+	reflect.TypeFor[Command]():        commandSample,
 }
 
 // exampleWidth is where comments of the example are broken.
