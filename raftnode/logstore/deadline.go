@@ -92,23 +92,25 @@ func (d *deadline) write(act string, do func() error) error {
 	if err := d.failure.get(); err != nil {
 		return err
 	}
-	timer := time.NewTimer(d.limit)
-	defer timer.Stop()
+	left := newCountdown(d.limit)
+	defer left.timer.Stop()
 	w := write{act, do, make(chan error, 1)}
-	select {
-	case d.writes <- w:
-	case <-d.failure.tripped:
-		return d.failure.get()
-	case <-d.stop:
-		return errClosed
-	case <-timer.C:
-		return d.missed(act)
-	}
-	select {
-	case err := <-w.done:
-		return err
-	case <-timer.C:
-		return d.missed(act)
+	writes, tripped, stop := d.writes, d.failure.tripped, d.stop // nil once the writer has it
+	for {
+		select {
+		case writes <- w:
+			writes, tripped, stop = nil, nil, nil
+		case <-tripped:
+			return d.failure.get()
+		case <-stop:
+			return errClosed
+		case err := <-w.done:
+			return err
+		case <-left.timer.C:
+			if left.over() {
+				return d.missed(act)
+			}
+		}
 	}
 }
 
@@ -130,16 +132,20 @@ func read[T any](d *deadline, act string, do func() (T, error)) (T, error) {
 	}) {
 		return none, errClosed
 	}
-	timer := time.NewTimer(d.limit)
-	defer timer.Stop()
-	select {
-	case a := <-done:
-		if a.err != nil && !isAbsent(a.err) {
-			return none, d.failed(act, a.err)
+	left := newCountdown(d.limit)
+	defer left.timer.Stop()
+	for {
+		select {
+		case a := <-done:
+			if a.err != nil && !isAbsent(a.err) {
+				return none, d.failed(act, a.err)
+			}
+			return a.value, a.err
+		case <-left.timer.C:
+			if left.over() {
+				return none, d.missed(act)
+			}
 		}
-		return a.value, a.err
-	case <-timer.C:
-		return none, d.missed(act)
 	}
 }
 
