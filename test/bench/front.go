@@ -17,6 +17,7 @@ var front = []benchmark{
 	{"tools-call", benchCall},
 	{"tools-call-sse", benchCallSSE},
 	{"tools-call-nodes", benchCallNodes},
+	{"tools-list", benchList},
 	{"initialize", benchInitialize},
 	{"failover-front", benchFailoverFront},
 }
@@ -67,9 +68,47 @@ func benchCallNodes(ctx context.Context, o options) error {
 	return compareFront(ctx, o, "tools-call-nodes", 32, false, throughMany(3), throughMany(1), throughMany(5))
 }
 
-// compareFront measures all paths in turn and prints one line for each peer.
+// listed is how many tools the list of benchList has.
+const listed = 1000
+
+// benchList: a list of a thousand tools, of which every node has a copy, against
+// nginx with the same bytes on disk.
+func benchList(ctx context.Context, o options) error {
+	aggregate := path{"ours-1", 1, func(ctx context.Context, o options, up string) (*way, error) {
+		w, err := startFront(ctx, o, up, 1)
+		if err == nil {
+			w.url = "/mcp"
+		}
+		return w, err
+	}}
+	file := path{"nginx-file", 0, startNginxFile}
+	return compareWays(ctx, o, comparison{bench: "tools-list", op: "list", unit: "lists/s", conns: 32, native: []string{fmt.Sprintf("-tools=%d", listed)}}, aggregate, file)
+}
+
+// startNginxFile starts nginx with the answer to tools/list in a file.
+func startNginxFile(ctx context.Context, _ options, _ string) (*way, error) {
+	return startNginxWith(ctx, "1", func(dir string) (upstream, location string, err error) {
+		text := `{"jsonrpc":"2.0","id":1,"result":` + listResult(listed) + `}`
+		return "", "root " + dir + "; default_type application/json; error_page 405 =200 $uri;", os.WriteFile(filepath.Join(dir, "mcp"), []byte(text), 0o644)
+	})
+}
+
+// A comparison is what compareWays measures on each path.
+type comparison struct {
+	bench, op, unit string
+	conns           int
+	native          []string // flags of the upstream
+}
+
+// compareFront compares calls of a tool.
 func compareFront(ctx context.Context, o options, bench string, conns int, sse bool, us path, peers ...path) error {
-	upstream, stop, err := startNative(ctx, sse)
+	return compareWays(ctx, o, comparison{bench: bench, op: "call", unit: "calls/s", conns: conns, native: []string{fmt.Sprintf("-sse=%v", sse)}}, us, peers...)
+}
+
+// compareWays measures all paths in turn and prints one line for each peer.
+func compareWays(ctx context.Context, o options, c comparison, us path, peers ...path) error {
+	bench, conns := c.bench, c.conns
+	upstream, stop, err := startNative(ctx, c.native...)
 	if err != nil {
 		return err
 	}
@@ -77,7 +116,7 @@ func compareFront(ctx context.Context, o options, bench string, conns int, sse b
 	samples := make(map[string][]sample)
 	for round := range o.rounds {
 		for _, p := range append([]path{us}, peers...) {
-			s, err := measureFront(ctx, o, p, upstream, "call", conns)
+			s, err := measureFront(ctx, o, p, upstream, c.op, conns)
 			if err != nil {
 				progress("%s %s: %v", bench, p.name, err)
 				continue
@@ -97,7 +136,7 @@ func compareFront(ctx context.Context, o options, bench string, conns int, sse b
 		}
 		line{
 			Bench: fmt.Sprintf("%s/%s/%d", bench, p.name, conns),
-			Ours:  median(ours, rates), Theirs: median(theirs, rates), Unit: "calls/s",
+			Ours:  median(ours, rates), Theirs: median(theirs, rates), Unit: c.unit,
 			P50: median(ours, p50s), P99: median(ours, p99s), TheirsP99: median(theirs, p99s),
 			CPU: median(ours, nodesCPU), TheirsCPU: median(theirs, nodesCPU), LoadCPU: median(ours, loadCPU),
 			Conns: conns, Nodes: us.nodes,
@@ -121,7 +160,7 @@ func measureFront(ctx context.Context, o options, p path, upstream, op string, c
 
 // benchInitialize: sessions opened on three nodes by 256 principals.
 func benchInitialize(ctx context.Context, o options) error {
-	upstream, stop, err := startNative(ctx, false)
+	upstream, stop, err := startNative(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,7 +184,7 @@ func benchInitialize(ctx context.Context, o options) error {
 }
 
 // startNative starts the upstream in a process of its own.
-func startNative(ctx context.Context, sse bool) (addr string, stop func(), err error) {
+func startNative(ctx context.Context, flags ...string) (addr string, stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", nil, err
@@ -157,7 +196,7 @@ func startNative(ctx context.Context, sse bool) (addr string, stop func(), err e
 	c := &cluster{dir: dir}
 	addr, _, err = twoPorts()
 	if err == nil {
-		err = c.start("log", self, "native", fmt.Sprintf("-sse=%v", sse), addr)
+		err = c.start("log", self, append(append([]string{"native"}, flags...), addr)...)
 	}
 	if err == nil {
 		err = waitListener(ctx, addr)
@@ -190,6 +229,15 @@ func startDirect(_ context.Context, _ options, upstream string) (*way, error) {
 // startNginx starts nginx as a reverse proxy, as its manual has it for upstreams
 // with kept connections.
 func startNginx(ctx context.Context, _ options, upstream, workers string) (*way, error) {
+	return startNginxWith(ctx, workers, func(string) (string, string, error) {
+		return fmt.Sprintf("upstream native { server %s; keepalive 512; keepalive_requests 100000000; }", upstream),
+			`proxy_pass http://native; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;`, nil
+	})
+}
+
+// startNginxWith starts nginx with the upstream and the location that configure
+// writes; files of its own go into dir.
+func startNginxWith(ctx context.Context, workers string, configure func(dir string) (upstream, location string, err error)) (*way, error) {
 	binary, err := exec.LookPath("nginx")
 	if err != nil {
 		return nil, fmt.Errorf("nginx: %w (apt-get install nginx-light)", errNoPeer)
@@ -198,20 +246,28 @@ func startNginx(ctx context.Context, _ options, upstream, workers string) (*way,
 	if err != nil {
 		return nil, err
 	}
+	if err = os.Chmod(c.dir, 0o755); err != nil { // its workers are another user
+		c.close()
+		return nil, err
+	}
+	upstream, location, err := configure(c.dir)
 	conf := fmt.Sprintf(`daemon off; master_process on; worker_processes %s; pid %[2]s/pid; error_log %[2]s/error.log error;
 events { worker_connections 4096; }
 http {
   access_log off; client_body_temp_path %[2]s/a; proxy_temp_path %[2]s/b; fastcgi_temp_path %[2]s/c; uwsgi_temp_path %[2]s/d; scgi_temp_path %[2]s/e;
   keepalive_requests 100000000;
-  upstream native { server %[3]s; keepalive 512; keepalive_requests 100000000; }
+  %[3]s
   server {
     listen %[4]s;
-    location / { proxy_pass http://native; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }
+    location / { %[5]s }
   }
 }
-`, workers, c.dir, upstream, addr)
+`, workers, c.dir, upstream, addr, location)
 	file := filepath.Join(c.dir, "nginx.conf")
-	if err = os.WriteFile(file, []byte(conf), 0o600); err == nil {
+	if err == nil {
+		err = os.WriteFile(file, []byte(conf), 0o600)
+	}
+	if err == nil {
 		err = c.start("log", binary, "-c", file)
 	}
 	return c.ready1(ctx, err, addr, "/mcp", "echo")

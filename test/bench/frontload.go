@@ -24,7 +24,7 @@ import (
 // A frontLoad is one run against an MCP endpoint; it travels to the process of
 // the load as flags.
 type frontLoad struct {
-	op       string // call, initialize
+	op       string // call, list, initialize
 	addrs    string // host:port of the listeners, separated by commas
 	path     string
 	tool     string
@@ -75,6 +75,11 @@ func runFrontLoad(ctx context.Context, args []string) error {
 		}
 		defer callers[i].nc.Close()
 	}
+	if l.op == "list" { // what an upstream lists is known a moment after it is registered
+		if err := waitFor(ctx, 60*time.Second, func() error { return callers[0].step(l.op) }); err != nil {
+			return err
+		}
+	}
 	begin := time.Now()
 	measured, end := begin.Add(warmUp), begin.Add(warmUp+l.duration)
 	results := make([]callerResult, l.conns)
@@ -103,6 +108,7 @@ type frontCaller struct {
 	head    string   // the one in use
 	session string
 	tool    string
+	want    string // that a result must hold; "" for nothing in particular
 	n       int
 	out     []byte
 }
@@ -150,6 +156,10 @@ func (c *frontCaller) step(op string) error {
 		return c.initialize()
 	}
 	c.n++
+	if op == "list" {
+		c.want = fmt.Sprintf("tool-%d", listed-1)
+		return c.post(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/list"}`, c.n), true)
+	}
 	return c.post(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%q,"arguments":{"text":"hello"}}}`, c.n, c.tool), true)
 }
 
@@ -184,7 +194,7 @@ func (c *frontCaller) post(body string, request bool) error {
 	if id := answer.Header.Get("Mcp-Session-Id"); id != "" {
 		c.session = id
 	}
-	if answer.StatusCode/100 != 2 || request && !bytes.Contains(text, []byte(`"result"`)) {
+	if answer.StatusCode/100 != 2 || request && !(bytes.Contains(text, []byte(`"result"`)) && bytes.Contains(text, []byte(c.want))) {
 		return fmt.Errorf("status %d: %.200s", answer.StatusCode, text)
 	}
 	return nil

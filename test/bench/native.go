@@ -21,17 +21,29 @@ import (
 
 const (
 	initializeResult = `{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"native","version":"1"}}`
-	listResult       = `{"tools":[{"name":"echo","inputSchema":{"type":"object"}}]}`
 	callResult       = `{"content":[{"type":"text","text":"0123456789012345678901234567890123456789012345678901234567890123"}]}`
 )
+
+// listResult is a list of n tools, as large as those of real servers: 300 bytes each.
+func listResult(n int) string {
+	var b strings.Builder
+	b.WriteString(`{"tools":[{"name":"echo","inputSchema":{"type":"object"}}`)
+	for i := 1; i < n; i++ {
+		fmt.Fprintf(&b, `,{"name":"tool-%d","description":"%0*d","inputSchema":{"type":"object","properties":{"path":{"type":"string"},"limit":{"type":"integer"}},"required":["path"]}}`, i, 150, i)
+	}
+	return b.String() + `]}`
+}
 
 // runNative serves until ctx ends.
 func runNative(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench native", flag.ContinueOnError)
-	sse := flags.Bool("sse", false, "answer calls by an event stream")
+	var n native
+	flags.BoolVar(&n.sse, "sse", false, "answer calls by an event stream")
+	tools := flags.Int("tools", 1, "how many there are")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	n.list = listResult(*tools)
 	l, err := net.Listen("tcp", flags.Arg(0))
 	if err != nil {
 		return err
@@ -50,14 +62,20 @@ func runNative(ctx context.Context, args []string) error {
 			defer nc.Close()
 			stop := context.AfterFunc(ctx, func() { nc.Close() })
 			defer stop()
-			_ = serveNative(nc, *sse) // a connection that ends is no news
+			_ = n.serve(nc) // a connection that ends is no news
 		})
 	}
 	conns.Wait()
 	return nil
 }
 
-func serveNative(nc net.Conn, sse bool) error {
+// A native upstream answers from these.
+type native struct {
+	sse  bool   // calls are answered by an event stream
+	list string // result of tools/list
+}
+
+func (n *native) serve(nc net.Conn) error {
 	r, body, out := bufio.NewReader(nc), make([]byte, 0, 4096), make([]byte, 0, 1024)
 	for {
 		method, length, err := readHead(r)
@@ -71,7 +89,7 @@ func serveNative(nc net.Conn, sse bool) error {
 				return err
 			}
 		}
-		out = answerNative(out[:0], method, body, sse)
+		out = n.answer(out[:0], method, body)
 		if _, err := nc.Write(out); err != nil {
 			return err
 		}
@@ -102,7 +120,7 @@ func readHead(r *bufio.Reader) (method string, length int, err error) {
 	}
 }
 
-func answerNative(out []byte, method string, body []byte, sse bool) []byte {
+func (n *native) answer(out []byte, method string, body []byte) []byte {
 	if method != "POST" {
 		return append(out, "HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n"...)
 	}
@@ -110,12 +128,12 @@ func answerNative(out []byte, method string, body []byte, sse bool) []byte {
 	if id == nil {
 		return append(out, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"...)
 	}
-	session, result := "", callResult
+	session, result, sse := "", callResult, n.sse
 	switch {
 	case bytes.Contains(body, []byte(`"initialize"`)):
 		session, result, sse = "Mcp-Session-Id: native\r\n", initializeResult, false
 	case bytes.Contains(body, []byte(`"tools/list"`)):
-		result = listResult
+		result, sse = n.list, false
 	case bytes.Contains(body, []byte(`"server/discover"`)):
 		text := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, id)
 		return fmt.Appendf(out, "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
