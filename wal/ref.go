@@ -34,6 +34,9 @@ type Ref struct {
 	Size        int64          // bytes in the destination; not part of the name
 }
 
+// Covers reports whether index lies in the segment.
+func (r Ref) Covers(index uint64) bool { return r.First <= index && index <= r.Last }
+
 // timeLayout is a time that sorts, has milliseconds and is no trouble in a name.
 const timeLayout = "20060102T150405.000Z"
 

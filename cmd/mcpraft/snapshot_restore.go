@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,25 +15,26 @@ import (
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/internal/seal"
-	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/snapshot"
 	"github.com/mcpraft/mcpraft/snapshot/recovery"
 )
 
 // A restoring says what becomes of a snapshot.
 type restoring struct {
-	configFlags
-	keys   keyFlags
-	into   string
-	node   string
-	dryRun bool
-	yes    bool
+	destination destinationFlags
+	keys        keyFlags
+	place       foundingPlace
+	backup      string // id, of the destination
+	latest      bool
+	dryRun      bool
+	yes         bool
 }
 
 // A restored cluster is what a restore does or would do.
 type restoredCluster struct {
 	DryRun    bool   `json:"dry_run"`
-	File      string `json:"file"`
+	File      string `json:"file,omitempty"`
+	Backup    string `json:"backup,omitempty"` // one of the two
 	DataDir   string `json:"data_dir"`
 	Node      string `json:"node"`
 	Cluster   string `json:"cluster"`
@@ -48,10 +50,11 @@ type restoredCluster struct {
 func newSnapshotRestoreCommand(a *app) *cobra.Command {
 	var r restoring
 	cmd := &cobra.Command{
-		Use:   "restore FILE",
-		Short: "Begin a cluster from a snapshot file",
-		Long: `Begin a cluster from a snapshot file: make the data directory of its first node. No
-node is needed, and none must run: the others join it with empty directories.
+		Use:   "restore [FILE]",
+		Short: "Begin a cluster from a snapshot file or a backup",
+		Long: `Begin a cluster from a snapshot file, or from a backup in the destination that the
+configuration names: make the data directory of its first node. No node is needed, and
+none must run: the others join it with empty directories.
 
 The cluster is the same, its history is a new one (a new timeline): what was written
 after the snapshot is gone, and indexes of the former timeline mean nothing. Every
@@ -64,13 +67,21 @@ Name and directory come from the configuration of the node, or from --node and
 the name of the cluster; elsewhere --yes is needed.`,
 		Example: `  mcpraft snapshot restore nightly.snapshot --config /etc/mcpraft/mcpraft.yaml --dry-run
   mcpraft snapshot restore nightly.snapshot --config /etc/mcpraft/mcpraft.yaml
-  mcpraft snapshot restore nightly.snapshot --into /var/lib/mcpraft --node node-1 --key-file backup.keys --yes`,
-		Args: cobra.ExactArgs(1),
+  mcpraft snapshot restore nightly.snapshot --into /var/lib/mcpraft --node node-1 --key-file backup.keys --yes
+  mcpraft snapshot restore --latest-backup --config /etc/mcpraft/mcpraft.yaml`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := r.complete(a); err != nil {
+			path := ""
+			if len(args) > 0 {
+				path = args[0]
+			}
+			if err := r.oneSource(path); err != nil {
 				return err
 			}
-			done, err := a.restore(cmd.Context(), args[0], &r)
+			if err := r.place.complete(a, &r.destination.configFlags); err != nil {
+				return err
+			}
+			done, err := a.restore(cmd.Context(), path, &r)
 			if err != nil {
 				return err
 			}
@@ -78,70 +89,65 @@ the name of the cluster; elsewhere --yes is needed.`,
 				return err
 			}
 			if !r.dryRun {
-				a.note("start node %s; then move the data directories of the other nodes away and start them", r.node)
+				a.note("start node %s; then move the data directories of the other nodes away and start them", r.place.node)
 			}
 			return nil
 		},
 	}
-	r.configFlags.add(cmd)
+	r.destination.add(cmd)
+	r.place.add(cmd)
 	r.keys.add(cmd, "`FILE` with a key that opens the snapshot; may be given again")
 	f := cmd.Flags()
-	f.StringVar(&r.into, "into", "", "data `DIRECTORY` to make; empty: node.data_dir of the configuration")
-	f.StringVar(&r.node, "node", "", "`NAME` of the node that it is for; empty: node.name of the configuration")
+	f.StringVar(&r.backup, "backup", "", "`ID` of the backup to restore, of backup.destination of the configuration")
+	f.BoolVar(&r.latest, "latest-backup", false, "restore the newest good backup")
 	f.BoolVar(&r.dryRun, "dry-run", false, "verify the file, show what would happen and change nothing")
 	f.BoolVar(&r.yes, "yes", false, "do not ask")
-	_ = cmd.MarkFlagDirname("into")
 	return cmd
 }
 
-// complete takes from the configuration what the flags do not say.
-func (r *restoring) complete(a *app) error {
-	if r.into == "" || r.node == "" {
-		loaded, err := r.load(a)
-		if err != nil {
-			return err
-		}
-		if r.into == "" {
-			r.into = loaded.Config.Node.DataDir
-		}
-		if r.node == "" {
-			r.node = loaded.Config.Node.Name
+// oneSource reports whether exactly one thing is to be restored.
+func (r *restoring) oneSource(path string) error {
+	n := 0
+	for _, given := range []bool{path != "", r.backup != "", r.latest} {
+		if given {
+			n++
 		}
 	}
-	var err error
-	if r.into, err = filepath.Abs(r.into); err != nil {
-		return err
+	if n != 1 {
+		return fault.New(fault.Invalid, "say what to restore: a file, --backup ID or --latest-backup, and only one of them")
 	}
-	return record.ValidNode(r.node)
+	return nil
 }
 
-// restore verifies, asks and restores.
+// restore verifies, asks and restores. path is empty for a backup.
 func (a *app) restore(ctx context.Context, path string, r *restoring) (restoredCluster, error) {
-	place := raftnode.OfflineConfig{Dir: r.into}
-	if err := raftnode.CanFound(place); err != nil {
+	if err := r.place.check(); err != nil {
 		return restoredCluster{}, err
 	}
-	ring, err := r.keys.ring()
+	source, err := a.sourceOf(ctx, path, r)
 	if err != nil {
 		return restoredCluster{}, err
 	}
-	d, err := snapshot.VerifyFile(path, snapshot.LevelFiles, ring, nil)
-	if err != nil {
-		return restoredCluster{}, err
-	}
+	state := source.state
 	result := restoredCluster{
-		DryRun: r.dryRun, File: path, DataDir: r.into, Node: r.node,
-		Cluster: d.State.ClusterName, ClusterID: d.State.Cluster.String(), From: d.State.Timeline.String(),
-		Index: d.State.Index, LogTime: logTime(d.State.LogTime), Sessions: d.State.Counts["sessions"],
+		DryRun: r.dryRun, File: path, Backup: source.backup, DataDir: r.place.into, Node: r.place.node,
+		Cluster: state.ClusterName, ClusterID: state.Cluster.String(), From: state.Timeline.String(),
+		Index: state.Index, LogTime: logTime(state.LogTime), Sessions: state.Counts["sessions"],
 	}
 	if r.dryRun {
 		return result, nil
 	}
-	what := fmt.Sprintf("begin cluster %s anew on node %s, as it was at %s", result.Cluster, r.node, result.LogTime)
+	what := fmt.Sprintf("begin cluster %s anew on node %s, as it was at %s", result.Cluster, r.place.node, result.LogTime)
 	if err := a.confirm(what, result.Cluster, r.yes); err != nil {
 		return restoredCluster{}, err
 	}
-	done, err := a.restoreState(ctx, path, ring, place, r.node)
+	done, err := r.place.found(func(target recovery.Target) (done recovery.Restored, err error) {
+		err = source.open(func(c recovery.Copy) error {
+			done, err = recovery.Restore(ctx, c, target, record.LogTimeAt(time.Now()))
+			return err
+		})
+		return done, err
+	})
 	if err != nil {
 		return restoredCluster{}, err
 	}
@@ -149,27 +155,63 @@ func (a *app) restore(ctx context.Context, path string, r *restoring) (restoredC
 	return result, nil
 }
 
-// restoreState makes the data directory. What an attempt that was cut short has
-// left beside it is no use to anybody.
-func (a *app) restoreState(ctx context.Context, path string, ring seal.Ring, place raftnode.OfflineConfig, node string) (_ recovery.Restored, err error) {
-	if err := os.MkdirAll(filepath.Dir(place.Dir), 0o750); err != nil {
-		return recovery.Restored{}, err
+// A restoreSource is a state to be restored: what is known of it, and its stream.
+type restoreSource struct {
+	state  snapshot.State
+	backup string // its id; "" if it is a file
+	open   func(use func(recovery.Copy) error) error
+}
+
+// sourceOf is the snapshot file at path, every byte of which is verified here, or a
+// backup, which is verified while it is restored.
+func (a *app) sourceOf(ctx context.Context, path string, r *restoring) (restoreSource, error) {
+	if path == "" {
+		return a.backupSource(ctx, r)
 	}
-	state, disk := place.Dir+".recovered", raftnode.NewDisk()
-	if err := os.RemoveAll(state); err != nil {
-		return recovery.Restored{}, err
-	}
-	var done recovery.Restored
-	_, err = a.copyOf(path, ring, "restored", func(c recovery.Copy) error {
-		target := recovery.Target{Dir: state, Configuration: raftnode.SoleVoter(node, disk)}
-		done, err = recovery.Restore(ctx, c, target, record.LogTimeAt(time.Now()))
-		return err
-	})
+	ring, err := r.keys.ring()
 	if err != nil {
-		return recovery.Restored{}, err
+		return restoreSource{}, err
 	}
-	_, err = raftnode.Found(place, raftnode.Founding{State: done.Dir, Node: node, Disk: disk})
-	return done, err
+	d, err := snapshot.VerifyFile(path, snapshot.LevelFiles, ring, nil)
+	return restoreSource{state: d.State, open: func(use func(recovery.Copy) error) error {
+		_, err := a.copyOf(path, ring, "restored", use)
+		return err
+	}}, err
+}
+
+func (a *app) backupSource(ctx context.Context, r *restoring) (restoreSource, error) {
+	h, err := r.destination.history(ctx, a)
+	if err != nil {
+		return restoreSource{}, err
+	}
+	b, err := chooseBackup(h, r.backup)
+	if err != nil {
+		return restoreSource{}, err
+	}
+	return restoreSource{state: b.State, backup: b.ID, open: func(use func(recovery.Copy) error) (err error) {
+		stream, err := h.Open(ctx, b.Manifest)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stream.Close()) }()
+		p := a.progress("restored")
+		defer p.end()
+		return use(recovery.Copy{State: b.State, Stream: io.TeeReader(stream, p)})
+	}}, nil
+}
+
+// chooseBackup is the backup of that id; "" is the newest that is good.
+func chooseBackup(h *recovery.History, id string) (snapshot.Backup, error) {
+	for _, b := range slices.Backward(h.List) {
+		if b.ID == id || id == "" && b.Good() {
+			return b, b.Damage
+		}
+	}
+	if id == "" {
+		return snapshot.Backup{}, fault.New(fault.NotFound, "%s has no good backup of cluster %s", h.Store, h.Cluster)
+	}
+	return snapshot.Backup{}, fault.New(fault.NotFound, "%s has no backup %s of cluster %s", h.Store, id, h.Cluster).
+		WithHint("mcpraft snapshot ls shows what there is")
 }
 
 // copyOf opens a snapshot file for use, and tells how far the reading is. It

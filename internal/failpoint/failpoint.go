@@ -60,6 +60,8 @@ var names = map[string]string{
 	"raftnode/install":  "a snapshot has arrived and is not yet installed",
 	"raftnode/propose":  "an envelope is full and not yet given to raft",
 	"raftnode/snapshot": "a snapshot is about to be taken",
+	"recovery/rename":   "a recovered state is complete and has not got its name",
+	"recovery/segment":  "a segment of the archive is replayed",
 	"snapshot/file":     "a snapshot file is written and has not got its name",
 	"snapshot/files":    "the files of a backup are stored and its manifest is not",
 	"snapshot/manifest": "a backup is stored and nobody has been told",

@@ -25,7 +25,8 @@ type Copy struct {
 type Restored struct {
 	Result
 	From     record.Timeline
-	LogTime  record.LogTime // of the new state
+	Reached  record.Digest  // of the state as it was restored; Digest is of the new one, with the time of sessions
+	LogTime  record.LogTime // of the newest write that was restored
 	Sessions uint64         // that live on
 }
 
@@ -35,39 +36,8 @@ type Restored struct {
 // expires for the time that passed. Then it writes what came of it under a new
 // timeline and the membership of t. A failure or a crash leaves nothing under
 // t.Dir.
-func Restore(ctx context.Context, c Copy, t Target, now record.LogTime) (_ Restored, err error) {
-	fs := c.fs()
-	if _, err := fs.Stat(t.Dir); err == nil {
-		return Restored{}, fault.New(fault.Conflict, "%s exists already", t.Dir).WithHint("name a directory that does not exist")
-	}
-	restoring, building := t.Dir+replayingSuffix, t.Dir+buildingSuffix
-	defer func() { err = errors.Join(err, fs.RemoveAll(restoring)) }()
-	if err := fs.RemoveAll(building); err != nil {
-		return Restored{}, err
-	}
-	result := Restored{From: c.State.Timeline, Result: Result{Dir: t.Dir, Timeline: nextTimeline(c.State.Timeline)}}
-	err = c.load(restoring, func(m *fsm.Machine) error {
-		result.Sessions, err = reviveSessions(ctx, m, now)
-		if err != nil {
-			return err
-		}
-		meta := m.Meta()
-		result.State, result.Digest, result.LogTime = Position{meta.Term, meta.Index}, meta.Digest, meta.LogTime
-		return m.Sync()
-	})
-	if err != nil {
-		return Restored{}, err
-	}
-	if err := copyState(fs, restoring, building, func(m fsm.Meta) fsm.Meta {
-		m.Timeline, m.Configuration, m.ConfigurationIndex = result.Timeline, t.Configuration, m.Index
-		return m
-	}); err != nil {
-		return Restored{}, err
-	}
-	if err := fs.Rename(building, t.Dir); err != nil {
-		return Restored{}, err
-	}
-	return result, syncDir(fs, fs.PathDir(t.Dir))
+func Restore(ctx context.Context, c Copy, t Target, now record.LogTime) (Restored, error) {
+	return build(ctx, c.fs(), t, c.State.Timeline, nextTimeline(c.State.Timeline), now, c.load)
 }
 
 // Drill does what a restore does, in the directory scratch, which must not exist
