@@ -112,9 +112,9 @@ func (k kind) known() bool { return int(k) < len(kinds) && kinds[k].make != nil 
 // metrics.
 func CommandName(c Command) string { return kinds[c.kind()].name }
 
-// Housekeeping reports whether c is the cluster's own upkeep: nothing that a caller
-// asked for.
-func Housekeeping(c Command) bool { return kinds[c.kind()].housekeeping }
+// Upkeep reports whether c is the cluster's own upkeep: nothing that a caller asked
+// for.
+func Upkeep(c Command) bool { return kinds[c.kind()].housekeeping }
 
 // CommandTable is the table of all commands in Markdown, as docs/commands.md
 // and ARCHITECTURE.md hold it between the marks <!-- commands --> and

@@ -340,3 +340,11 @@ func TestStretchesAreWhatCanBeRestored(t *testing.T) {
 		}
 	})
 }
+
+// A segment may cover a single index; its name says the same number twice.
+func TestTheNameOfASegmentOfOneIndexIsRead(t *testing.T) {
+	r := Ref{Cluster: record.ID{1}, Timeline: record.Timeline{Number: 1, Salt: 2}, Sequence: 405, First: 405, Last: 405, Tag: Tag{1}, Previous: Tag{2}}
+	if got, ok := ParseName(r.Name()); !ok || got != r {
+		t.Errorf("%s is read as %+v, %v", r.Name(), got, ok)
+	}
+}

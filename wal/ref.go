@@ -76,8 +76,11 @@ func ParseName(name string) (r Ref, ok bool) {
 		return Ref{}, false
 	}
 	first, last, _ := strings.Cut(fields[1], "-")
-	for text, into := range map[string]*uint64{fields[0]: &r.Sequence, first: &r.First, last: &r.Last} {
-		if *into, err = strconv.ParseUint(text, 10, 64); err != nil {
+	for _, number := range []struct {
+		text string
+		into *uint64
+	}{{fields[0], &r.Sequence}, {first, &r.First}, {last, &r.Last}} {
+		if *number.into, err = strconv.ParseUint(number.text, 10, 64); err != nil {
 			return Ref{}, false
 		}
 	}

@@ -90,7 +90,7 @@ standard error. Exit codes: 0 ok, 1 failure, 2 usage or configuration,
 		newDevCommand, newReapCommand,
 		newStatusCommand, newClusterCommand, newRegistryCommand, newSessionsCommand, newUpstreamsCommand, newCredentialsCommand,
 		newToolsCommand, newResourcesCommand, newPromptsCommand, newConnectCommand, newStdioCommand,
-		newSnapshotCommand, newBackupCommand,
+		newSnapshotCommand, newBackupCommand, newPITRCommand,
 		newWorkersCommand, newContextCommand, newTokenCommand,
 		newCompletionCommand, newVersionCommand,
 	} {

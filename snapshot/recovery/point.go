@@ -230,7 +230,7 @@ func (p *PointPlan) undo(e wal.Entry) error {
 	}
 	u := &p.Undone
 	for _, proposal := range envelope.Proposals {
-		if fsm.Housekeeping(proposal.Command) {
+		if fsm.Upkeep(proposal.Command) {
 			continue
 		}
 		if u.Commands == nil {
