@@ -110,6 +110,10 @@ jepsen-smoke: ## the same for 20 s, without privileges
 s3: ## object storage against a real S3 server, which is built from s3.mod the first time
 	$(GO) test -count=1 -timeout 15m ./test/s3
 
+.PHONY: pitr-proof
+pitr-proof: ## restore random histories to a thousand random points and compare each with what the cluster was then
+	PITR_POINTS=$(or $(POINTS),1000) $(GO) test -count=1 -timeout 1h -run TestAnyPointIsRestoredAsItWas ./snapshot/recovery
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME=60s each
 	test/fuzz.sh $(or $(FUZZTIME),60s)

@@ -173,10 +173,13 @@ func (a *app) sourceOf(ctx context.Context, path string, r *restoring) (restoreS
 		return restoreSource{}, err
 	}
 	d, err := snapshot.VerifyFile(path, snapshot.LevelFiles, ring, nil)
+	if err != nil {
+		return restoreSource{}, err
+	}
 	return restoreSource{state: d.State, open: func(use func(recovery.Copy) error) error {
 		_, err := a.copyOf(path, ring, "restored", use)
 		return err
-	}}, err
+	}}, nil
 }
 
 func (a *app) backupSource(ctx context.Context, r *restoring) (restoreSource, error) {

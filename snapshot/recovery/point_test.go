@@ -281,8 +281,12 @@ func TestTheWindowIsToldWhenATargetIsOutside(t *testing.T) {
 	p := live(t, 7, 100)
 	h := p.history()
 	for _, u := range []Until{
-		{Index: p.bases[0] - 1}, {Index: p.index + 1}, {Time: start.Time().Add(-time.Hour)}, {Time: p.now.Time().Add(time.Second)},
-		{Label: "none"}, {Index: p.index, Timeline: record.Timeline{Number: 9, Salt: 9}},
+		{Index: p.bases[0] - 1},
+		{Index: p.index + 1},
+		{Time: start.Time().Add(-time.Hour)},
+		{Time: p.now.Time().Add(time.Second)},
+		{Label: "none"},
+		{Index: p.index, Timeline: record.Timeline{Number: 9, Salt: 9}},
 	} {
 		_, err := h.Plan(t.Context(), u)
 		if fault.Of(err) != fault.NotFound {
@@ -354,7 +358,7 @@ func TestDamageRefusesOrStopsExactlyBefore(t *testing.T) {
 		}
 	}
 	p.store.Set(victim.Name(), whole)
-	base := h.List[len(h.List)-1]
+	base := h.bases(timeline)[0]
 	name := fmt.Sprintf("v1/%s/state/%s/0001.state", cluster, base.ID)
 	p.store.Set(name, flipped(p.store.Bytes(name), 100))
 	_, want := p.at(p.index)
