@@ -19,6 +19,7 @@ var front = []benchmark{
 	{"tools-call-nodes", benchCallNodes},
 	{"tools-list", benchList},
 	{"initialize", benchInitialize},
+	{"memory", benchMemory},
 	{"failover-front", benchFailoverFront},
 }
 
