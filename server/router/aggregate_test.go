@@ -496,3 +496,33 @@ func TestUnsubscribingTakesEventsBack(t *testing.T) {
 		}
 	}
 }
+
+// The session was opened upstream by another node, whose entry is not here yet.
+func TestFirstUseOfAnUpstreamAsksTheClusterOnce(t *testing.T) {
+	w := newTwins(t)
+	l := w.openJoined(mcp.V20251125)
+	newest := &session.Live{ID: l.ID, Record: l.Record}
+	newest.Record.LogLevel = "debug"
+	newest.Record.Bind(record.Binding{Alias: "files", Protocol: "2025-06-18"})
+	w.sessions.newest = newest
+	for range 3 {
+		w.post(t, inJoined, request(mcp.ToolsCall, `"name":"files__add"`))
+	}
+	if first := w.upstreams.at["files"].callers[0]; first.Binding == nil || first.Binding.Protocol != "2025-06-18" || first.LogLevel != "debug" {
+		t.Errorf("called as %+v", first)
+	}
+	if w.sessions.asked != 1 {
+		t.Errorf("the cluster was asked %d times", w.sessions.asked)
+	}
+	w.sessions.newestErr = fault.New(fault.NoLeader, "no leader")
+	if a := w.post(t, inJoined, request(mcp.ToolsCall, `"name":"mail__add"`)); a.Message.Err() != nil {
+		t.Errorf("without a leader: %s", text(a.Message))
+	}
+	w.openJoined(mcp.V20251125, bound(record.Binding{Alias: "files", Protocol: "2025-11-25"}))
+	w.looked = lookups{}
+	w.sessions.asked = 0
+	w.post(t, inJoined, request(mcp.ToolsCall, `"name":"files__add"`))
+	if w.sessions.asked != 0 {
+		t.Error("the cluster was asked for what is known")
+	}
+}

@@ -30,6 +30,10 @@ type sessionCall struct {
 // client may hang up meanwhile: that cancels nothing. After a result, note (if not
 // nil) writes down what it changed, before the client is told.
 func (r *Router) call(ctx context.Context, q *exchange.Request, to *target, l *session.Live, s exchange.Stream, note func(context.Context) error) (exchange.Answer, error) {
+	l, err := r.beforeFirstUse(ctx, l, to)
+	if err != nil {
+		return exchange.Answer{}, err
+	}
 	caller, path, err := r.sessionCaller(to.alias, l)
 	if err != nil {
 		return exchange.Answer{}, err

@@ -21,7 +21,7 @@
 //	target.go        which upstream one is for         aggregate_listen.go   subscriptions/listen
 //	names.go         whose names are spoken            lists.go              lists
 //	events.go        what happens to resources         merge.go              what it says of itself
-//	changes.go       what streams have yet to tell
+//	changes.go       what streams have yet to tell     first_use.go         what another node may have opened
 //
 // The router holds no state that a request needs on another node. What it
 // remembers for itself (what upstreams said of themselves, which headers the

@@ -104,6 +104,9 @@ type fakeSessions struct {
 	drafts    []*session.Draft
 	createErr error
 	changeErr error
+	newest    *session.Live // as the cluster knows the session; nil: as everybody does
+	newestErr error
+	asked     int      // how often the cluster was
 	delivered []string // methods, or "answer"
 	levels    []string
 	ended     []string
@@ -132,6 +135,19 @@ func (f *fakeSessions) Get(_ context.Context, id string, p record.Principal) (*s
 		return l, nil
 	}
 	return nil, fault.New(fault.NotFound, "no such session")
+}
+
+func (f *fakeSessions) Newest(_ context.Context, l *session.Live) (*session.Live, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if f.newestErr != nil {
+		return nil, f.newestErr
+	}
+	if now := f.newest; now != nil {
+		return now, nil
+	}
+	return l, nil
 }
 
 func (f *fakeSessions) End(ctx context.Context, l *session.Live, letGo func(context.Context) error) error {

@@ -17,6 +17,7 @@ import (
 type Sessions interface {
 	Create(ctx context.Context, d *session.Draft) (id string, err error)
 	Get(ctx context.Context, id string, p record.Principal) (*session.Live, error)
+	Newest(ctx context.Context, l *session.Live) (*session.Live, error)
 	End(ctx context.Context, l *session.Live, letGo func(context.Context) error) error
 	SetLogLevel(ctx context.Context, l *session.Live, level string) error
 	Subscribe(ctx context.Context, l *session.Live, alias, uri string, events record.Events) error
@@ -104,6 +105,7 @@ type Router struct {
 	lists      lists
 	changes    changes
 	watching   shares
+	looked     lookups
 }
 
 var _ exchange.Handler = (*Router)(nil)

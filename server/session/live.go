@@ -179,6 +179,18 @@ func (s *Sessions) find(ctx context.Context, id string) (*Live, error) {
 	return l, unproven(err)
 }
 
+// Newest is the session as it was committed last, which this replica may not have
+// applied yet. Errors are those of Get.
+func (s *Sessions) Newest(ctx context.Context, l *Live) (*Live, error) {
+	ctx, cancel := context.WithTimeout(ctx, findWait)
+	defer cancel()
+	now, err := s.load(ctx, l.Record.ID, l.ID, raftnode.ReadOptions{Mode: raftnode.Linearizable})
+	if err == nil && (now == nil || !open(&now.Record)) {
+		return nil, errNoSession()
+	}
+	return now, unproven(err)
+}
+
 // catchUp waits until this replica has everything that was committed before.
 func (s *Sessions) catchUp(ctx context.Context) error {
 	view, _, err := s.node.Read(ctx, raftnode.ReadOptions{Mode: raftnode.Linearizable})
