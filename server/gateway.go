@@ -168,10 +168,12 @@ func (s *Server) rebound(id string, now record.Binding) {
 // clients may still come for.
 const handOver = 4 * time.Second
 
-// drainGateway ends the message plane: no new connections, streams and calls go
-// to other nodes, what is left is finished until ctx ends.
+// drainGateway ends the message plane: no new connections, streams go to other
+// nodes, and so do clients after the answer that they are given next; what is left
+// is finished until ctx ends.
 func (s *Server) drainGateway(ctx context.Context) {
 	s.mcp.refuse()
+	s.front.LetGo()
 	s.router.Drain()
 	calls, cancel := context.WithTimeout(ctx, max(s.c.Drain-handOver, s.c.Drain/2))
 	defer cancel()

@@ -20,7 +20,7 @@ func newUpstreamsCommand(a *app) *cobra.Command {
 		Example: `  mcpraft upstreams add search https://search.example/mcp
   mcpraft upstreams ls`,
 	}
-	cmd.AddCommand(newUpstreamsAddCommand(a), newUpstreamsListCommand(a), newUpstreamsShowCommand(a), newUpstreamsTestCommand(a), newUpstreamsRemoveCommand(a))
+	cmd.AddCommand(newUpstreamsAddCommand(a), newUpstreamsListCommand(a), newUpstreamsShowCommand(a), newUpstreamsTestCommand(a), newUpstreamsRemoveCommand(a), newUpstreamsImportCommand(a))
 	return cmd
 }
 

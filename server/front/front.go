@@ -27,6 +27,8 @@ type Front struct {
 	metrics *metrics
 	epoch   atomic.Uint64 // counts changes of what credentials are good
 	recheck chan struct{} // capacity 1: there was one
+
+	lettingGo atomic.Bool
 }
 
 // New checks c.
@@ -52,6 +54,10 @@ func New(c Config) (*Front, error) {
 // later: the node stops. It does not wait for them; http.Server.Shutdown does.
 func (f *Front) EndStreams() { f.streams.end(errStopping) }
 
+// LetGo makes every answer from now on the last one of its connection: the node
+// stops, and what its clients ask next is for another one.
+func (f *Front) LetGo() { f.lettingGo.Store(true) }
+
 // RecentMessages is how many messages of clients were done with in the last ten
 // whole seconds; a batch is one.
 func (f *Front) RecentMessages() uint64 { return f.metrics.messages.recent(time.Now()) }
@@ -67,6 +73,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h[HeaderRequestID] = []string{v.id}
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff
+	if f.lettingGo.Load() {
+		h["Connection"] = lastAnswer
+	}
 	defer func() {
 		p := recover()
 		if p != nil && p != http.ErrAbortHandler {
@@ -86,6 +95,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 var (
 	noStore = []string{"no-store"}
 	noSniff = []string{"nosniff"}
+
+	lastAnswer = []string{"close"}
 )
 
 // serve is the order of admission; see the package comment.

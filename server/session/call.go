@@ -51,11 +51,16 @@ func (c *Cancelled) Error() string { return "the client cancelled the call: " + 
 
 // OpenCall begins the call of a request. ctx gives its values to the call, not its
 // end: a client that disconnects has not cancelled. An error is of kind Quota when
-// too much is open in the session, Unavailable when the node is being drained.
+// too much is open in the session, Unavailable when the node has been drained.
 func (s *Sessions) OpenCall(ctx context.Context, l *Live, request mcp.ID, carrier exchange.Stream, o CallOptions) (*Call, error) {
 	select {
-	case <-s.draining:
+	case <-s.shut:
 		return nil, errDraining()
+	default:
+	}
+	select {
+	case <-s.draining:
+		s.late.Add(1)
 	default:
 	}
 	c := s.newCall(ctx, l, request, carrier, o)

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	drainLook  = 50 * time.Millisecond // between looks whether calls have ended
-	handTime   = 3 * time.Second       // for handing everything over
-	maxAdopt   = 3 << 20               // bytes of a stream that is handed over: one frame
-	maxAdopted = 4096                  // streams that are handed over
+	drainLook  = 50 * time.Millisecond  // between looks whether calls have ended
+	drainCalm  = 500 * time.Millisecond // without a call until no more are expected
+	handTime   = 3 * time.Second        // for handing everything over
+	maxAdopt   = 3 << 20                // bytes of a stream that is handed over: one frame
+	maxAdopted = 4096                   // streams that are handed over
 )
 
 var errDrained = fault.New(fault.Unavailable, "this node is stopping").
@@ -42,23 +43,27 @@ func errGivenUp() error {
 		WithHint("look whether it was before you send it again")
 }
 
-// Drain prepares the end of this node, while the cluster and Run go on: it takes
-// no new calls, sends GET streams elsewhere, and lets calls end until ctx does.
-// Those that are left then are written down, if another node can go on with them,
-// and given up here: their clients are told to come back. At last what clients may
-// still come for is handed to another node. It returns after at most 3 s more.
+// Drain prepares the end of this node, while the cluster and Run go on: it sends GET
+// streams elsewhere, and lets calls end until ctx does. Calls that still arrive, on
+// connections that clients have open, are taken until none has been in flight for
+// half a second: whoever sent them did not know better. Calls that are left when
+// ctx ends are written down, if another node can go on with them, and given up
+// here: their clients are told to come back, or that the outcome is unknown. At last
+// what clients may still come for is handed to another node. It returns after at
+// most 3 s more, and is called once.
 func (s *Sessions) Drain(ctx context.Context) {
-	s.drain.Do(func() { close(s.draining) })
+	close(s.draining)
 	s.eachHub(func(h *hub) {
 		for _, l := range h.listeners {
 			l.close(errDrained)
 		}
 	})
-	s.awaitCalls(ctx)
+	s.awaitCalls(ctx, drainCalm)
+	close(s.shut)
 	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), handTime)
 	defer cancel()
 	s.giveUpCalls(rest)
-	s.awaitCalls(rest)
+	s.awaitCalls(rest, 0)
 	s.handOver(rest)
 }
 
@@ -73,14 +78,18 @@ func (s *Sessions) eachHub(do func(*hub)) {
 	}
 }
 
-// awaitCalls waits until no call is in flight, or ctx ends.
-func (s *Sessions) awaitCalls(ctx context.Context) {
+// awaitCalls waits until no call has been in flight for as long as calm, or ctx
+// ends.
+func (s *Sessions) awaitCalls(ctx context.Context, calm time.Duration) {
 	tick := time.NewTicker(drainLook)
 	defer tick.Stop()
+	busy, late := time.Now(), s.late.Load()
 	for {
 		open := 0
 		s.eachHub(func(h *hub) { open += len(h.calls) + len(h.listeners) })
-		if open == 0 {
+		if now := s.late.Load(); open > 0 || now != late {
+			busy, late = time.Now(), now
+		} else if time.Since(busy) >= calm {
 			return
 		}
 		select {

@@ -88,8 +88,9 @@ type Sessions struct {
 
 	moves    chan *Live    // to be made active
 	changed  changedSet    // ids whose records changed
-	draining chan struct{} // closed by Drain
-	drain    sync.Once
+	draining chan struct{} // closed by Drain when it begins
+	shut     chan struct{} // closed by Drain when no more calls are taken
+	late     atomic.Uint64 // calls that began after Drain
 }
 
 // A sessionShard is a part of the sessions, by the id of their records. No lock
@@ -126,6 +127,7 @@ func New(c Config) *Sessions {
 		moves:    make(chan *Live, maxMoves),
 		changed:  newChangedSet(),
 		draining: make(chan struct{}),
+		shut:     make(chan struct{}),
 	}
 	for i := range s.shards {
 		s.shards[i].live = make(map[string]*Live)
