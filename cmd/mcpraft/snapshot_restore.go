@@ -214,7 +214,7 @@ func chooseBackup(h *recovery.History, id string) (snapshot.Backup, error) {
 		return snapshot.Backup{}, fault.New(fault.NotFound, "%s has no good backup of cluster %s", h.Store, h.Cluster)
 	}
 	return snapshot.Backup{}, fault.New(fault.NotFound, "%s has no backup %s of cluster %s", h.Store, id, h.Cluster).
-		WithHint("mcpraft snapshot ls shows what there is")
+		WithHint("mcpraft backup ls, on a running node, shows them; --latest-backup takes the newest")
 }
 
 // copyOf opens a snapshot file for use, and tells how far the reading is. It

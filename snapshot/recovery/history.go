@@ -150,7 +150,7 @@ func (h *History) Outside(what string) error {
 		parts = append(parts, describe(s))
 	}
 	return fault.New(fault.NotFound, "%s cannot be restored; what can: %s", what, strings.Join(parts, "; ")).
-		WithHint("--latest takes the newest point, snapshot ls and pitr restore --dry-run show what there is")
+		WithHint("--latest takes the newest point")
 }
 
 // maxStretches bounds how much of a window an error tells; the newest are told.
