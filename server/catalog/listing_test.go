@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -134,9 +135,21 @@ func BenchmarkView(b *testing.B) {
 		}
 	})
 	b.Run("memory", func(b *testing.B) {
-		b.ReportAllocs()
 		for b.Loop() {
-			NewView(build()...)
+			before := heap()
+			fresh := NewView(build()...)
+			b.ReportMetric(float64(heap()-before), "heap-bytes")
+			runtime.KeepAlive(fresh)
+			runtime.KeepAlive(list)
+			runtime.KeepAlive(v)
 		}
 	})
+}
+
+// heap is how much is in use, after a collection.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

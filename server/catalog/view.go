@@ -84,18 +84,24 @@ func NewView(list ...*Slice) *View {
 	}
 	v.order = slices.Sorted(maps.Keys(v.slices))
 	for _, k := range Kinds() {
-		size := 0
-		for _, s := range v.slices {
-			size += len(s.items[k])
-		}
-		all := make([]*Item, 0, size)
-		for _, alias := range v.order {
-			all = append(all, v.slices[alias].items[k]...)
-		}
-		slices.SortFunc(all, compareItems) // nearly in order already
-		v.lists[k] = all
+		v.lists[k] = v.join(k)
 	}
 	return v
+}
+
+// join is the list of one kind of all upstreams. The names of one upstream mostly lie
+// together, so that their lists in the order of their first names are nearly sorted.
+func (v *View) join(k Kind) []*Item {
+	var parts [][]*Item
+	for _, s := range v.slices { // order: sorted below
+		if len(s.items[k]) > 0 {
+			parts = append(parts, s.items[k])
+		}
+	}
+	slices.SortFunc(parts, func(a, b []*Item) int { return compareItems(a[0], b[0]) })
+	all := slices.Concat(parts...)
+	slices.SortFunc(all, compareItems)
+	return all
 }
 
 // Items are all items of a kind, in list order: by public name. The caller does
