@@ -22,8 +22,6 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "parent":
 		parent()
-	case "reaper":
-		process.Reap(os.Stdin)
 	default:
 		if len(os.Args) > 1 && os.Args[1] == "reap-children" {
 			process.Reap(os.Stdin)
@@ -166,7 +164,7 @@ func TestFloodOfStderrIsBounded(t *testing.T) {
 		if dropped > 0 {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 }
 
@@ -254,7 +252,7 @@ func alive(pid string) bool {
 // gone waits until a process has ended.
 func gone(t *testing.T, pid string) {
 	t.Helper()
-	for begun := time.Now(); alive(pid); time.Sleep(5 * time.Millisecond) {
+	for begun := time.Now(); alive(pid); <-time.After(5 * time.Millisecond) {
 		if time.Since(begun) > 10*time.Second {
 			var n int
 			_, _ = fmt.Sscan(pid, &n)
