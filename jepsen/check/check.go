@@ -25,7 +25,7 @@ func Claims() []Claim {
 		{"once", "A request with an Idempotency-Key is applied at most once, whoever is asked again; every answer is the same; another body under the same key is refused."},
 		{"claim", "Of two owners of a name, one has given it up before the other gets it; tokens grow."},
 		{"session-kept", "A session that was opened and not ended is never unknown to any node (404 only when proven)."},
-		{"session-ended", "A session that was ended does not come back: not on the node that ended it, and on the others not after a second without faults."},
+		{"session-ended", "A session that was ended does not come back: not on the node that ended it, and on the others not after five seconds without faults."},
 		{"session-own", "A principal never gets anything out of another's session."},
 		{"call-once", "A tool call reaches the upstream at most once; one that was refused never does."},
 		{"call-answer", "An answer belongs to the call; a call that is not answered has a stated reason."},

@@ -9,7 +9,7 @@ import (
 
 // gossip is how long after its end another node may still know a session when
 // nothing is wrong.
-const gossip = int64(time.Second)
+const gossip = int64(5 * time.Second)
 
 // A life is what is certain of a session.
 type life struct {
