@@ -152,6 +152,7 @@ func (s *Server) build() (err error) {
 		Credentials:   s.auth,
 		Sealer:        s.credentials,
 		Backups:       s.archiver.Backups,
+		Archive:       s.archiver,
 		Registerer:    s.registry,
 		Gatherer:      s.registry,
 		Logger:        s.log,

@@ -26,6 +26,10 @@ func TestNamesRoundTrip(t *testing.T) {
 	if got, ok := ParseName(want); !ok || got != ref {
 		t.Errorf("parsed as %+v, %v", got, ok)
 	}
+	ref.Last = ref.First // one index, named twice
+	if got, ok := ParseName(ref.Name()); !ok || got != ref {
+		t.Errorf("%s is parsed as %+v, %v", ref.Name(), got, ok)
+	}
 	for _, bad := range []string{
 		"", "v1", strings.Replace(want, "v1", "v2", 1), want + "x", want[1:], strings.Replace(want, "_0200", "_x200", 1), strings.Replace(want, "0000000012_", "12_", 1),
 		strings.Replace(want, "88999", "88000", 1), strings.Replace(want, "0000000012", "0000000000", 1), strings.Replace(want, "/wal/", "/log/", 1), strings.Replace(want, "T14", "T25", 1),

@@ -183,8 +183,9 @@ func newBackupPruneCommand(a *app) *cobra.Command {
 		Use:   "prune",
 		Short: "Delete the backups that the retention does not keep",
 		Long: `Delete the backups that the retention of the node's configuration does not keep
-(backup.retention), and what is left of backups that were never finished. Held ones
-stay. --dry-run says for each whether it is kept, and why.`,
+(backup.retention), what is left of backups that were never finished, and the archived
+log that no point of the last pitr.retention needs. Held ones stay, and so do those
+that such a point is restored from. --dry-run says for each whether it is kept, and why.`,
 		Example: `  mcpraft backup prune --dry-run
   mcpraft backup prune`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -203,7 +204,7 @@ stay. --dry-run says for each whether it is kept, and why.`,
 
 func drawPruning(p *page, done adminapi.BackupPruning) {
 	if !done.DryRun {
-		p.line("deleted %d of %d backups", len(done.Deleted), len(done.Verdicts)+len(done.Leftovers))
+		p.line("deleted %d of %d backups, and %d segments of the log (%s)", len(done.Deleted), len(done.Verdicts)+len(done.Leftovers), done.Segments, sizeOf(done.SegmentBytes))
 		return
 	}
 	var rows [][]string
@@ -218,6 +219,7 @@ func drawPruning(p *page, done adminapi.BackupPruning) {
 		rows = append(rows, []string{id, "delete", "it was never finished"})
 	}
 	p.table([]string{"ID", "VERDICT", "WHY"}, rows)
+	p.line("segments of the log to delete: %d (%s)", done.Segments, sizeOf(done.SegmentBytes))
 }
 
 func newBackupHoldCommand(a *app) *cobra.Command {

@@ -52,6 +52,7 @@ var names = map[string]string{
 	"archive/stored":    "a segment is stored and was not read back",
 	"archive/verified":  "a segment was read back and its labels are not stored",
 	"archive/labelled":  "a segment and its labels are stored and the cluster does not know",
+	"archive/prune":     "a segment is deleted and the next is not",
 	"archive/advanced":  "a segment was taken up and its archiver was not told",
 	"logstore/store":    "before entries of the log are written",
 	"logstore/stored":   "entries of the log are durable and raft has not been told",

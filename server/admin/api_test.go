@@ -110,10 +110,11 @@ type fixture struct {
 func newFixture(t testing.TB, replica Replica) *fixture {
 	registry := prometheus.NewPedanticRegistry()
 	f := &fixture{replica: replica, membership: new(membership), observer: new(observer)}
+	archiver := newBackups(t, replica)
 	var err error
 	f.api, err = New(Config{
 		Replica: replica, Membership: f.membership, Observer: f.observer, Workers: workers,
-		Authenticator: oneToken{}, Credentials: credentials{}, Sealer: credentials{}, Backups: newBackups(t, replica), Registerer: registry, Gatherer: registry,
+		Authenticator: oneToken{}, Credentials: credentials{}, Sealer: credentials{}, Backups: archiver.Backups, Archive: archiver, Registerer: registry, Gatherer: registry,
 	})
 	if err != nil {
 		t.Fatal(err)

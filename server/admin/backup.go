@@ -9,6 +9,7 @@ import (
 	"github.com/mcpraft/mcpraft/internal/blob"
 	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/server/adminapi"
+	"github.com/mcpraft/mcpraft/server/archive"
 	"github.com/mcpraft/mcpraft/snapshot"
 )
 
@@ -19,7 +20,7 @@ type Backups interface {
 	List(ctx context.Context) ([]snapshot.Backup, error)
 	Show(ctx context.Context, id string) (snapshot.Backup, error)
 	Verify(ctx context.Context, id string, level snapshot.Level, told func(bytes int64)) (*snapshot.Check, error)
-	Prune(ctx context.Context, dryRun bool) (plan snapshot.PrunePlan, deleted []string, err error)
+	Prune(ctx context.Context, dryRun bool) (archive.Pruning, error)
 	Hold(ctx context.Context, id string, h snapshot.Hold) error
 	Release(ctx context.Context, id string) error
 	Probe(ctx context.Context) ([]blob.Step, error)
@@ -44,6 +45,14 @@ func (a *API) workRoutes() []struct {
 		{http.MethodPost, adminapi.BackupCheckPath, a.verifyBackup},
 		{http.MethodPut, adminapi.BackupHoldPath, a.holdBackup},
 		{http.MethodDelete, adminapi.BackupHoldPath, a.releaseBackup},
+		{http.MethodGet, adminapi.PITRPath, a.showPITR},
+		{http.MethodPost, adminapi.PITRTimelinePath, a.pitrTimeline},
+		{http.MethodGet, adminapi.PITRGapsPath, a.pitrGaps},
+		{http.MethodPost, adminapi.PITRVerifyPath, a.verifyPITR},
+		{http.MethodPost, adminapi.PITRFlushPath, a.flushPITR},
+		{http.MethodGet, adminapi.PITRLabelsPath, a.listLabels},
+		{http.MethodPost, adminapi.PITRLabelsPath, a.labelPITR},
+		{http.MethodDelete, adminapi.PITRLabelPath, a.removeLabel},
 	}
 }
 
@@ -95,9 +104,12 @@ func (a *API) pruneBackups(_ *exchange, from *args) (job, error) {
 	var spec adminapi.BackupPruneSpec
 	from.json(&spec)
 	return func(ctx context.Context, _ func(int64)) (any, error) {
-		plan, deleted, err := a.c.Backups.Prune(ctx, spec.DryRun)
-		p := adminapi.BackupPruning{DryRun: spec.DryRun, Verdicts: []adminapi.BackupVerdict{}, Leftovers: append([]string{}, plan.Leftovers...), Deleted: append([]string{}, deleted...)}
-		for _, v := range plan.Verdicts {
+		done, err := a.c.Backups.Prune(ctx, spec.DryRun)
+		p := adminapi.BackupPruning{
+			DryRun: spec.DryRun, Verdicts: []adminapi.BackupVerdict{}, Leftovers: append([]string{}, done.Leftovers...), Deleted: append([]string{}, done.Deleted...),
+			Segments: len(done.Segments), SegmentBytes: done.Bytes(), Labels: len(done.Labels),
+		}
+		for _, v := range done.Verdicts {
 			p.Verdicts = append(p.Verdicts, adminapi.BackupVerdict{ID: v.Backup.ID, Keep: append([]string{}, v.Keep...)})
 		}
 		return p, err

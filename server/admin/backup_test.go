@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -9,16 +10,32 @@ import (
 	"github.com/mcpraft/mcpraft/fsm/record"
 	"github.com/mcpraft/mcpraft/internal/blob/blobtest"
 	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/raftnode/peer"
 	"github.com/mcpraft/mcpraft/server/adminapi"
 	"github.com/mcpraft/mcpraft/server/archive"
 	"github.com/mcpraft/mcpraft/test/model/solo"
 )
 
-func newBackups(t testing.TB, replica Replica) *archive.Backups {
-	return archive.New(archive.Config{
+func newBackups(t testing.TB, replica Replica) *archive.Archiver {
+	log, ok := replica.(archive.Log)
+	if !ok {
+		log = solo.New(t)
+	}
+	return archive.NewArchiver(archive.New(archive.Config{
 		Options: archive.Options{Store: blobtest.NewMemory()}, Replica: replica,
 		Actor: record.Principal{Issuer: "node", Subject: solo.Node}, Node: solo.Node, Process: record.ID{1}, Scratch: t.TempDir(),
-	})
+	}), archive.ArchiverConfig{Log: log, Peers: noPeers{}})
+}
+
+// noPeers is a node alone.
+type noPeers struct{}
+
+func (noPeers) Handle(uint16, peer.Handler) {}
+
+func (noPeers) Leader() (node, addr string, ok bool) { return solo.Node, "h:1", true }
+
+func (noPeers) Call(context.Context, string, uint16, []byte) ([]byte, error) {
+	return nil, fault.New(fault.Unreachable, "there is no other node")
 }
 
 // work sends a request for work and returns its last line.

@@ -59,6 +59,10 @@ type BackupPruning struct {
 	Verdicts  []BackupVerdict `json:"verdicts"`  // of all backups, the oldest first
 	Leftovers []string        `json:"leftovers"` // ids of backups that were never finished
 	Deleted   []string        `json:"deleted"`
+
+	Segments     int   `json:"segments"`      // of the archived log that no promised point needs
+	SegmentBytes int64 `json:"segment_bytes"` // of them
+	Labels       int   `json:"labels"`        // of points that cannot be restored any more
 }
 
 // A BackupVerdict says whether a backup is kept, and why.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/mcpraft/mcpraft/fsm"
 	"github.com/mcpraft/mcpraft/fsm/record"
@@ -175,26 +174,6 @@ func (b *Backups) drill(ctx context.Context, c recovery.Copy) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	return recovery.Drill(ctx, c, filepath.Join(scratch, "state"))
-}
-
-// Prune deletes what the retention does not keep; with dryRun it only says what
-// that would be. The ids of what was deleted are returned.
-func (b *Backups) Prune(ctx context.Context, dryRun bool) (plan snapshot.PrunePlan, deleted []string, err error) {
-	work := func(backups snapshot.Backups) error {
-		if plan, err = backups.PlanPrune(ctx, b.c.Retention, time.UTC, nil); err != nil || dryRun {
-			return err
-		}
-		deleted, err = backups.Prune(ctx, plan)
-		return err
-	}
-	if !dryRun {
-		return plan, deleted, b.alone(ctx, work)
-	}
-	backups, err := b.backups(ctx)
-	if err == nil {
-		err = work(backups)
-	}
-	return plan, nil, err
 }
 
 // Hold keeps a backup until Release.

@@ -87,7 +87,7 @@ func TestOneNodeAtATimeWorksOnBackups(t *testing.T) {
 	if _, err := b.Run(t.Context(), "", nil); fault.Of(err) != fault.Conflict || !strings.Contains(err.Error(), "node other works on the backups") {
 		t.Errorf("Run = %v", err)
 	}
-	if _, _, err := b.Prune(t.Context(), false); fault.Of(err) != fault.Conflict {
+	if _, err := b.Prune(t.Context(), false); fault.Of(err) != fault.Conflict {
 		t.Errorf("Prune = %v", err)
 	}
 	if names := store.Names(); len(names) > 0 {
@@ -119,19 +119,19 @@ func TestPruneKeepsWhatIsHeld(t *testing.T) {
 	if err := b.Hold(t.Context(), oldest, snapshot.Hold{Reason: "audit"}); err != nil {
 		t.Fatal(err)
 	}
-	plan, deleted, err := b.Prune(t.Context(), true)
-	if err != nil || len(plan.Expired()) != 1 || len(deleted) != 0 {
-		t.Errorf("a dry run: %v, deleted %v, %v", plan.Expired(), deleted, err)
+	p, err := b.Prune(t.Context(), true)
+	if err != nil || len(p.Expired()) != 1 || len(p.Deleted) != 0 {
+		t.Errorf("a dry run: %v, deleted %v, %v", p.Expired(), p.Deleted, err)
 	}
-	_, deleted, err = b.Prune(t.Context(), false)
-	if err != nil || len(deleted) != 1 || deleted[0] == oldest {
-		t.Errorf("deleted %v of %v, %v", deleted, ids, err)
+	p, err = b.Prune(t.Context(), false)
+	if err != nil || len(p.Deleted) != 1 || p.Deleted[0] == oldest {
+		t.Errorf("deleted %v of %v, %v", p.Deleted, ids, err)
 	}
 	if err := b.Release(t.Context(), oldest); err != nil {
 		t.Fatal(err)
 	}
-	if _, deleted, err = b.Prune(t.Context(), false); err != nil || len(deleted) != 1 || deleted[0] != oldest {
-		t.Errorf("after the release deleted %v, %v", deleted, err)
+	if p, err = b.Prune(t.Context(), false); err != nil || len(p.Deleted) != 1 || p.Deleted[0] != oldest {
+		t.Errorf("after the release deleted %v, %v", p.Deleted, err)
 	}
 }
 

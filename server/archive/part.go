@@ -38,6 +38,10 @@ func (r *run) gather(ctx context.Context) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
+	if at.Timeline.IsZero() {
+		sleep(ctx, maxPoll) // the cluster is about to get its name
+		return nil, ctx.Err()
+	}
 	p := &part{at: at, first: at.Last + 1, last: at.Last}
 	if at.Sequence == 0 {
 		if err := p.begin(r.c.Log); err != nil {

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
@@ -114,6 +115,35 @@ type Gap struct {
 	Timeline record.Timeline
 	Tip      bool // segments at the end are missing that the cluster relies on
 	Baseless bool // everything is there but a backup to start from
+}
+
+// Reason is one word: recorded, missing, tip or no_backup.
+func (g Gap) Reason() string {
+	switch {
+	case g.Baseless:
+		return "no_backup"
+	case g.Tip:
+		return "tip"
+	case g.Recorded:
+		return "recorded"
+	}
+	return "missing"
+}
+
+func (g Gap) String() string {
+	indexes := fmt.Sprintf("indexes %d to %d", g.First, g.Last)
+	if g.First > g.Last {
+		indexes = fmt.Sprintf("behind index %d", g.Last)
+	}
+	switch g.Reason() {
+	case "no_backup":
+		return indexes + ": archived, and there is no backup to start from"
+	case "tip":
+		return indexes + ": the cluster has archived them, and they are not in the destination"
+	case "recorded":
+		return indexes + ": lost before they could be archived; a later backup holds their outcome"
+	}
+	return indexes + ": segments are missing that were there"
 }
 
 // Gaps are what is missing. What was pruned at the front of a timeline is not, as long
