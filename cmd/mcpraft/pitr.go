@@ -17,7 +17,7 @@ func newPITRCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "pitr",
 		GroupID: groupUse,
-		Short:   "Look at the archive of the log, from which any point in time is restored",
+		Short:   "Archive of the log: look at it, and go back to any point in time",
 		Long: `Look at the archive of the log, from which any point in time is restored. The leader
 carries every change into the destination of backups, in segments that follow each
 other (pitr.enabled in the nodes' configuration); a point is restored from a backup
@@ -28,7 +28,7 @@ before it and the segments between.`,
   mcpraft pitr verify`,
 	}
 	cmd.AddCommand(newPITRStatusCommand(a), newPITRTimelineCommand(a), newPITRGapsCommand(a), newPITRVerifyCommand(a),
-		newPITRFlushCommand(a), newPITRLabelCommand(a), newPITRLabelsCommand(a))
+		newPITRFlushCommand(a), newPITRLabelCommand(a), newPITRLabelsCommand(a), newPITRRestoreCommand(a))
 	return cmd
 }
 

@@ -52,17 +52,6 @@ type restoredPoint struct {
 	TookMS    int64          `json:"took_ms,omitempty"`
 }
 
-func newPITRCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "pitr",
-		GroupID: groupUse,
-		Short:   "Go back to a point in time",
-		Example: `  mcpraft pitr restore --to-time 2026-05-12T14:02:09Z --config /etc/mcpraft/mcpraft.yaml --dry-run`,
-	}
-	cmd.AddCommand(newPITRRestoreCommand(a))
-	return cmd
-}
-
 func newPITRRestoreCommand(a *app) *cobra.Command {
 	var r pointRestore
 	cmd := &cobra.Command{
