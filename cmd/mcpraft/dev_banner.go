@@ -49,7 +49,7 @@ func (r *devRun) bannerFields(status adminapi.Status, ready devReady, secret str
 		token = secret + ", " + token
 	}
 	return [][2]string{
-		{"mcp", ready.Front + demoPath + " (the demo server; others at /servers/NAME/mcp)"},
+		{"mcp", ready.Front + "/mcp (all servers as one; each alone at /servers/NAME/mcp)"},
 		{"admin", strings.Join(admin, "  ")},
 		{"metrics", strings.Join(metrics, "  ")},
 		{"nodes", strings.Join(nodes, "  ")},

@@ -16,7 +16,6 @@ import (
 
 const (
 	demoAlias = "demo"
-	demoPath  = "/servers/" + demoAlias + "/mcp"
 
 	demoMark   = "made_by" // metadata of the upstream that dev registers
 	demoMarker = "mcpraft dev"

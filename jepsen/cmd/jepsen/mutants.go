@@ -53,7 +53,8 @@ func hunt(ctx context.Context, only []string, limit time.Duration, out string) (
 	if err != nil {
 		return 0, fmt.Errorf("run jepsen inside the module: %w", err)
 	}
-	table := "| mutant | what is wrong | workload, fault | found by |\n| --- | --- | --- | --- |\n"
+	var table strings.Builder
+	table.WriteString("| mutant | what is wrong | workload, fault | found by |\n| --- | --- | --- | --- |\n")
 	for _, m := range mutants.All() {
 		if len(only) > 0 && !slices.Contains(only, m.Name) {
 			continue
@@ -69,9 +70,9 @@ func hunt(ctx context.Context, only []string, limit time.Duration, out string) (
 		} else {
 			missed++
 		}
-		table += fmt.Sprintf("| %s | %s | %s, %s | %s |\n", m.Name, m.About, strings.Join(m.Workloads, " "), strings.Join(m.Faults, " "), by)
+		fmt.Fprintf(&table, "| %s | %s | %s, %s | %s |\n", m.Name, m.About, strings.Join(m.Workloads, " "), strings.Join(m.Faults, " "), by)
 	}
-	fmt.Print(table)
+	fmt.Print(table.String())
 	return missed, nil
 }
 
