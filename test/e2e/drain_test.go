@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A caller is an MCP client that keeps its connections, as real ones do, and goes
@@ -110,11 +111,13 @@ func TestStoppingANodeFailsNoCallThatEndsInTime(t *testing.T) {
 	for w := range 6 { // quick calls, all of them at first to the node that stops
 		k := newCaller(t, c, stopped)
 		group.Go(func() {
+			pace := time.NewTicker(10 * time.Millisecond) // the counter knows 10,000 keys
+			defer pace.Stop()
 			for n := 0; ; n++ {
 				select {
 				case <-done:
 					return
-				default:
+				case <-pace.C:
 				}
 				key := fmt.Sprintf("w%d-%d", w, n)
 				begun.Add(1)
