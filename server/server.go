@@ -153,6 +153,7 @@ func (s *Server) build() (err error) {
 		Sealer:        s.credentials,
 		Backups:       s.archiver.Backups,
 		Archive:       s.archiver,
+		Upstreams:     s.upstreams,
 		Registerer:    s.registry,
 		Gatherer:      s.registry,
 		Logger:        s.log,

@@ -88,7 +88,7 @@ standard error. Exit codes: 0 ok, 1 failure, 2 usage or configuration,
 	for _, constructor := range []func(*app) *cobra.Command{
 		newServerCommand, newConfigCommand, newDoctorCommand, newOfflineCommand, newKeysCommand,
 		newDevCommand, newReapCommand, newExecCommand,
-		newStatusCommand, newClusterCommand, newRegistryCommand, newSessionsCommand, newUpstreamsCommand, newCredentialsCommand,
+		newStatusCommand, newClusterCommand, newRegistryCommand, newSessionsCommand, newUpstreamsCommand, newPoolCommand, newCredentialsCommand,
 		newToolsCommand, newResourcesCommand, newPromptsCommand, newConnectCommand, newStdioCommand,
 		newSnapshotCommand, newBackupCommand, newPITRCommand,
 		newWorkersCommand, newContextCommand, newTokenCommand,

@@ -20,7 +20,7 @@ func newUpstreamsCommand(a *app) *cobra.Command {
 		Example: `  mcpraft upstreams add search https://search.example/mcp
   mcpraft upstreams ls`,
 	}
-	cmd.AddCommand(newUpstreamsAddCommand(a), newUpstreamsListCommand(a), newUpstreamsShowCommand(a), newUpstreamsTestCommand(a), newUpstreamsRemoveCommand(a), newUpstreamsImportCommand(a))
+	cmd.AddCommand(newUpstreamsAddCommand(a), newUpstreamsListCommand(a), newUpstreamsShowCommand(a), newUpstreamsLogsCommand(a), newUpstreamsTestCommand(a), newUpstreamsRemoveCommand(a), newUpstreamsImportCommand(a))
 	return cmd
 }
 
@@ -33,7 +33,7 @@ type upstreamChange struct {
 func newUpstreamsAddCommand(a *app) *cobra.Command {
 	var spec adminapi.UpstreamSpec
 	var metadata []string
-	var timeout time.Duration
+	var timeout, failover time.Duration
 	var ifRevision uint64
 	cmd := &cobra.Command{
 		Use:   "add NAME [URL | -- PROGRAM [ARGUMENT…]]",
@@ -70,7 +70,7 @@ told a program. With a cluster of mcpraft dev on this machine, the program behin
 			if spec.Metadata, err = pairs(cmd, "meta", metadata); err != nil {
 				return err
 			}
-			spec.RequestTimeout = adminapi.DurationOf(timeout)
+			spec.RequestTimeout, spec.Failover = adminapi.DurationOf(timeout), adminapi.DurationOf(failover)
 			r := &adminapi.PutUpstreamRequest{WriteOptions: onceKey(), Alias: args[0], UpstreamSpec: spec}
 			r.IfMatch = ifRevision
 			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
@@ -93,6 +93,8 @@ told a program. With a cluster of mcpraft dev on this machine, the program behin
 	f.DurationVar(&timeout, "request-timeout", 0, "limit of one request to it (default: the node's)")
 	f.StringVar(&spec.Credential, "credential", "", "`NAME` of a credential of the cluster (mcpraft credentials) that it is shown")
 	f.StringVar(&spec.SecretRef, "secret", "", "`NAME` of a credential in the nodes' configuration that it is shown")
+	f.StringVar(&spec.Recovery, "recovery", "", "stdio: after a failure a process is started where it was (restart, the default) or on another node (relocate)")
+	f.DurationVar(&failover, "failover-timeout", 0, "stdio: how long a call waits for a process that is lost or being moved (default 15s)")
 	f.Uint32Var(&spec.Pool.Size, "pool-size", 0, "connections that are kept, or processes of a stdio server in the cluster (default: the node's)")
 	f.Uint32Var(&spec.Pool.MaxOverflow, "pool-overflow", 0, "connections beyond, closed after use")
 	f.BoolVar(&spec.Disabled, "disabled", false, "keep it, and send nothing to it")
@@ -188,7 +190,7 @@ func upstreamFields(u adminapi.Upstream) [][2]string {
 	if u.Pool.Size != 0 {
 		pool = fmt.Sprintf("%d, and %d beyond", u.Pool.Size, u.Pool.MaxOverflow)
 	}
-	return [][2]string{
+	fields := [][2]string{
 		{"name", u.Alias},
 		{"transport", u.Transport},
 		{"target", first(u.URL, u.Command)},
@@ -203,6 +205,14 @@ func upstreamFields(u adminapi.Upstream) [][2]string {
 		{"updated", stamp(u.Updated)},
 		{"revision", strconv.FormatUint(u.Revision, 10)},
 	}
+	if u.Transport != record.TransportStdio {
+		return fields
+	}
+	failover := "the node's default"
+	if u.Failover != 0 {
+		failover = u.Failover.String()
+	}
+	return append(fields, [2]string{"recovery", first(u.Recovery, record.RecoverRestart)}, [2]string{"failover timeout", failover})
 }
 
 // upstreamTools is how many tools of an upstream clients are shown.
@@ -233,6 +243,10 @@ func upstreamState(u adminapi.Upstream) string {
 
 func showUpstream(p *page, u adminapi.Upstream) {
 	p.fields(append(upstreamFields(u), catalogueFields(u.Catalogue)...)...)
+	if len(u.Processes) > 0 {
+		p.line("")
+		p.table([]string{"PROCESS", "NODE", "PID", "RESTARTS", "STARTED", "LAST EXIT"}, processRows(u.Processes))
+	}
 	if u.Catalogue == nil || len(u.Catalogue.Quarantined) == 0 {
 		return
 	}

@@ -81,23 +81,19 @@ func (c *Claim) Validate() error {
 	return p.err()
 }
 
-// Prefixes of the claims on child processes of stdio upstreams.
-const (
-	ChildPrefix   = "stdio/"   // who runs the child: stdio/ALIAS/SLOT
-	StandbyPrefix = "standby/" // who keeps another one warm: standby/ALIAS/SLOT
-)
+// ChildPrefix is that of the claims on child processes of stdio upstreams:
+// stdio/ALIAS/SLOT.
+const ChildPrefix = "stdio/"
 
 // ChildClaim is the name of the claim on one child of an upstream. Slots of
 // children that all callers share are numbers, others begin with a letter.
 func ChildClaim(alias, slot string) string { return ChildPrefix + alias + "/" + slot }
 
-// ParseChildClaim is the reverse of ChildClaim, for both prefixes.
+// ParseChildClaim is the reverse of ChildClaim.
 func ParseChildClaim(name string) (alias, slot string, ok bool) {
 	rest, ok := strings.CutPrefix(name, ChildPrefix)
 	if !ok {
-		if rest, ok = strings.CutPrefix(name, StandbyPrefix); !ok {
-			return "", "", false
-		}
+		return "", "", false
 	}
 	alias, slot, ok = strings.Cut(rest, "/")
 	return alias, slot, ok && slot != ""

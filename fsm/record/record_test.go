@@ -51,8 +51,10 @@ func samples() map[string]any {
 			Alias: "github", Transport: TransportHTTP, URL: "https://mcp.example/github", SessionMode: "shared",
 			RequestTimeout: 30_000, SecretRef: "github", Pool: Pool{Size: 4, MaxOverflow: 2, KeepAlive: 60_000, Timeout: 1000},
 			Disabled: true, Metadata: map[string]string{"team": "tools"}, Created: 1 << 40, Updated: 2 << 40, Revision: 5,
-			FurtherURLs: []string{"https://mcp-2.example/github"}, FailoverTimeout: 20_000,
-			HealthCheck: HealthCheck{Interval: 10_000, Timeout: 2000, Threshold: 3},
+		},
+		"upstream-stdio": &Upstream{
+			Alias: "files", Transport: TransportStdio, Command: "mcp-files", SessionMode: ModePerSession,
+			Recovery: RecoverRelocate, FailoverTimeout: 20_000, Created: 1 << 40, Updated: 2 << 40, Revision: 6,
 		},
 		"member": &Member{
 			Node: "node-1", Disk: ID{1}, Process: ID{2}, PeerAddr: "10.0.0.1:7442", AdminAddr: "10.0.0.1:7441",
@@ -138,14 +140,16 @@ func TestGoldenRecords(t *testing.T) {
 	}
 }
 
+// onlyStdio are the fields of an Upstream that the sample of one over HTTP must not
+// set: of URL and Command, of SecretRef and Credential, one is valid.
+var onlyStdio = map[string]bool{"Command": true, "Credential": true, "Recovery": true, "FailoverTimeout": true}
+
 func TestSamplesSetEveryField(t *testing.T) {
 	for name, v := range samples() {
 		value := reflect.ValueOf(v).Elem()
 		for i := range value.NumField() {
 			field := value.Type().Field(i)
-			// Only one of URL and Command, of SecretRef and Credential, is valid, and
-			// Recovery is for commands.
-			skip := name == "upstream" && (field.Name == "Command" || field.Name == "Credential" || field.Name == "Recovery")
+			skip := name == "upstream" && onlyStdio[field.Name] || name == "upstream-stdio" && (!onlyStdio[field.Name] || field.Name == "Credential")
 			if value.Field(i).IsZero() && !skip {
 				t.Errorf("golden %s has no %s", name, field.Name)
 			}
@@ -228,6 +232,11 @@ func TestValidateNamesEveryMistake(t *testing.T) {
 		change(&u)
 		return &u
 	}
+	stdio := func(change func(*Upstream)) *Upstream {
+		u := Upstream{Alias: "a", Transport: TransportStdio, Command: "x"}
+		change(&u)
+		return &u
+	}
 	for _, c := range []struct {
 		v    interface{ Validate() error }
 		want string
@@ -280,6 +289,10 @@ func TestValidateNamesEveryMistake(t *testing.T) {
 		{upstream(func(u *Upstream) { u.Pool.Size = 1025 }), "pool: size 1025"},
 		{upstream(func(u *Upstream) { u.Pool.KeepAlive = 3_600_001 }), "pool: keep_alive"},
 		{upstream(func(u *Upstream) { u.SecretRef = "A" }), "secret_ref:"},
+		{upstream(func(u *Upstream) { u.Recovery = RecoverRestart }), "recovery: is for transport stdio"},
+		{upstream(func(u *Upstream) { u.FailoverTimeout = 1 }), "failover_timeout: is for transport stdio"},
+		{stdio(func(u *Upstream) { u.Recovery = "takeover" }), `recovery: "takeover" is not one of restart, relocate`},
+		{stdio(func(u *Upstream) { u.FailoverTimeout = 3_600_001 }), "failover_timeout: 3600001 ms is above one hour"},
 		{&Member{Node: "A", Disk: ID{1}, Process: ID{1}, PeerAddr: "x"}, "node:"},
 		{&Member{Node: "a", Process: ID{1}, PeerAddr: "x"}, "disk: is missing"},
 		{&Member{Node: "a", Disk: ID{1}, PeerAddr: "x"}, "process: is missing"},

@@ -28,11 +28,10 @@ var sessionModes = []string{"", ModeShared, ModePerPrincipal, ModePerSession, Mo
 // of them another node takes over from one that is lost.
 const (
 	RecoverRestart  = "restart"  // it is started again where it was
-	RecoverRelocate = "relocate" // it is started on another node
-	RecoverTakeover = "takeover" // another node keeps one started, which takes its place
+	RecoverRelocate = "relocate" // it is started on another node, if one has the command and is alive
 )
 
-var recoveries = []string{"", RecoverRestart, RecoverRelocate, RecoverTakeover}
+var recoveries = []string{"", RecoverRestart, RecoverRelocate}
 
 // A Pool bounds the connections to one upstream: at most Size are kept, at most
 // MaxOverflow more are opened and closed on return, a caller waits Timeout for
@@ -43,18 +42,6 @@ type Pool struct {
 	KeepAlive   uint64 `cbor:"3,keyasint,omitempty"` // ms
 	Timeout     uint64 `cbor:"4,keyasint,omitempty"` // ms
 }
-
-// A HealthCheck judges an upstream by its calls and, when there was none for
-// Interval, by a ping that may take Timeout. Threshold failures in a row are one
-// failure of the upstream. An Interval of zero means that nobody looks.
-type HealthCheck struct {
-	Interval  uint64 `cbor:"1,keyasint,omitempty"` // ms
-	Timeout   uint64 `cbor:"2,keyasint,omitempty"` // ms; 0 means the default of server/upstream
-	Threshold uint32 `cbor:"3,keyasint,omitempty"` // 0 means the default of server/upstream
-}
-
-// maxFurtherURLs is how many URLs an upstream may have beside its first.
-const maxFurtherURLs = 7
 
 // An Upstream is an MCP server registered with the cluster. It says how to
 // reach it; connections are never replicated.
@@ -73,11 +60,10 @@ type Upstream struct {
 	Updated        LogTime           `cbor:"12,keyasint,omitempty"` // set when applied
 	Revision       uint64            `cbor:"13,keyasint,omitempty"` // set when applied
 
-	FurtherURLs     []string    `cbor:"14,keyasint,omitempty"` // http and sse: the same server elsewhere, used in this order while those before cannot be reached
-	Recovery        string      `cbor:"15,keyasint,omitempty"` // stdio: "", restart, relocate, takeover; "" means restart
-	FailoverTimeout uint64      `cbor:"16,keyasint,omitempty"` // ms that a call waits for a failed server to be back, here or elsewhere; 0 means the default of server/upstream
-	HealthCheck     HealthCheck `cbor:"17,keyasint,omitzero"`
-	Credential      string      `cbor:"30,keyasint,omitempty"` // name of a Credential of the cluster
+	// Keys 14 and 17 are reserved: they had a meaning that no release has carried out.
+	Recovery        string `cbor:"15,keyasint,omitempty"` // stdio: "", restart, relocate; "" means restart
+	FailoverTimeout uint64 `cbor:"16,keyasint,omitempty"` // stdio: ms that a call waits for a lost process to be back, here or elsewhere; 0 means the default of server/upstream
+	Credential      string `cbor:"30,keyasint,omitempty"` // name of a Credential of the cluster
 }
 
 // Validate reports every mistake of u.
@@ -93,7 +79,9 @@ func (u *Upstream) Validate() error {
 		if u.Recovery != "" {
 			p.add("recovery", "is for transport stdio, this one is %s", u.Transport)
 		}
-		u.validateFurther(&p)
+		if u.FailoverTimeout != 0 {
+			p.add("failover_timeout", "is for transport stdio, this one is %s", u.Transport)
+		}
 	case TransportStdio:
 		p.reference("command", u.Command)
 		u.validateStdio(&p)
@@ -104,15 +92,9 @@ func (u *Upstream) Validate() error {
 		p.add("session_mode", "%q is not one of shared, per_principal, per_session, per_call", u.SessionMode)
 	}
 	if !slices.Contains(recoveries, u.Recovery) {
-		p.add("recovery", "%q is not one of restart, relocate, takeover", u.Recovery)
+		p.add("recovery", "%q is not one of restart, relocate", u.Recovery)
 	}
 	hour := uint64(time.Hour / time.Millisecond)
-	if h := u.HealthCheck; h.Interval > hour || h.Timeout > hour || h.Threshold > 100 {
-		p.add("health_check", "interval and timeout must be at most one hour, threshold at most 100")
-	}
-	if h := u.HealthCheck; h.Interval == 0 && (h.Timeout > 0 || h.Threshold > 0) {
-		p.add("health_check", "names no interval, so that nobody would look")
-	}
 	if u.FailoverTimeout > hour {
 		p.add("failover_timeout", "%d ms is above one hour", u.FailoverTimeout)
 	}
@@ -141,18 +123,8 @@ func (u *Upstream) Validate() error {
 	return p.err()
 }
 
-func (u *Upstream) validateFurther(p *problems) {
-	if len(u.FurtherURLs) > maxFurtherURLs {
-		p.add("urls", "are %d, the limit is %d", len(u.FurtherURLs)+1, maxFurtherURLs+1)
-		return
-	}
-	for _, further := range u.FurtherURLs {
-		p.httpURL("urls", further)
-	}
-}
-
 func (u *Upstream) validateStdio(p *problems) {
-	if u.URL != "" || len(u.FurtherURLs) > 0 {
+	if u.URL != "" {
 		p.add("url", "is for transports http and sse, this one is stdio")
 	}
 	if u.SessionMode == ModePerCall {

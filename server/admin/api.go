@@ -103,6 +103,7 @@ type Config struct {
 	Sealer        Sealer
 	Backups       Backups
 	Archive       Archive
+	Upstreams     Upstreams
 	Registerer    prometheus.Registerer // where the metrics of this package go
 	Gatherer      prometheus.Gatherer   // what /metrics shows
 	Logger        *slog.Logger          // nil means discard
@@ -129,7 +130,7 @@ type API struct {
 
 // New makes an API. Close ends its streams.
 func New(c Config) (*API, error) {
-	if c.Replica == nil || c.Membership == nil || c.Observer == nil || c.Workers == nil || c.Authenticator == nil || c.Credentials == nil || c.Sealer == nil || c.Backups == nil || c.Archive == nil || c.Registerer == nil || c.Gatherer == nil {
+	if c.Replica == nil || c.Membership == nil || c.Observer == nil || c.Workers == nil || c.Authenticator == nil || c.Credentials == nil || c.Sealer == nil || c.Backups == nil || c.Archive == nil || c.Upstreams == nil || c.Registerer == nil || c.Gatherer == nil {
 		return nil, errors.New("admin: a part of Config is missing")
 	}
 	if c.Logger == nil {

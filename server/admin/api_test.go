@@ -20,6 +20,7 @@ import (
 	"github.com/mcpraft/mcpraft/raftnode"
 	"github.com/mcpraft/mcpraft/server/adminapi"
 	"github.com/mcpraft/mcpraft/server/auth"
+	"github.com/mcpraft/mcpraft/server/upstream"
 	"github.com/mcpraft/mcpraft/test/model/solo"
 )
 
@@ -100,6 +101,27 @@ func (credentials) RotateKeys(context.Context, record.Principal) (raftnode.Recei
 	return raftnode.Receipt{Index: 9, Outcome: fsm.Outcome{Revision: 5}}, nil
 }
 
+// upstreams are those of a node that owns one process, and another that is away.
+type upstreams struct{}
+
+func (upstreams) Processes(_ context.Context, node, _ string) ([]upstream.Process, error) {
+	if node != "n1" {
+		return nil, fault.New(fault.Unreachable, "node %s cannot be reached", node)
+	}
+	return []upstream.Process{{Slot: "0", PID: 4711, Restarts: 2, Since: 1_700_000_000_000, LastExit: "exit status 1"}}, nil
+}
+
+func (upstreams) Log(_ context.Context, node, _ string, _ int) (upstream.Log, error) {
+	if node != "n1" {
+		return upstream.Log{}, fault.New(fault.Unreachable, "node %s cannot be reached", node)
+	}
+	return upstream.Log{Lines: []upstream.LogLine{{Slot: "0", At: 1_700_000_000_000, Text: "ready"}}, Earlier: 3}, nil
+}
+
+func (upstreams) Stats() []upstream.Stats {
+	return []upstream.Stats{{Alias: "files", Transport: "stdio", Size: 8, InUse: 1, Processes: 1}}
+}
+
 type fixture struct {
 	api        *API
 	replica    Replica
@@ -114,7 +136,7 @@ func newFixture(t testing.TB, replica Replica) *fixture {
 	var err error
 	f.api, err = New(Config{
 		Replica: replica, Membership: f.membership, Observer: f.observer, Workers: workers,
-		Authenticator: oneToken{}, Credentials: credentials{}, Sealer: credentials{}, Backups: archiver.Backups, Archive: archiver, Registerer: registry, Gatherer: registry,
+		Authenticator: oneToken{}, Credentials: credentials{}, Sealer: credentials{}, Backups: archiver.Backups, Archive: archiver, Upstreams: upstreams{}, Registerer: registry, Gatherer: registry,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	for name, v := range map[string]any{
 		"Entry": adminapi.Entry{}, "EntrySpec": adminapi.EntrySpec{}, "Session": adminapi.Session{}, "SessionSpec": adminapi.SessionSpec{},
 		"CreatedSession": adminapi.CreatedSession{}, "SessionSettings": adminapi.SessionSettings{}, "Upstream": adminapi.Upstream{}, "Catalogue": adminapi.Catalogue{}, "Quarantined": adminapi.Quarantined{},
-		"UpstreamSpec": adminapi.UpstreamSpec{}, "Pool": adminapi.Pool{}, "Member": adminapi.Member{}, "Leader": adminapi.Leader{}, "Cluster": adminapi.Cluster{},
+		"UpstreamSpec": adminapi.UpstreamSpec{}, "Process": adminapi.Process{}, "UpstreamLog": adminapi.UpstreamLog{}, "LogLine": adminapi.LogLine{}, "MissingLog": adminapi.MissingLog{}, "Pools": adminapi.Pools{}, "PoolState": adminapi.PoolState{}, "Pool": adminapi.Pool{}, "Member": adminapi.Member{}, "Leader": adminapi.Leader{}, "Cluster": adminapi.Cluster{},
 		"Status": adminapi.Status{}, "Digest": adminapi.Digest{}, "DigestCheck": adminapi.DigestCheck{}, "Worker": adminapi.Worker{}, "Check": adminapi.Check{},
 		"Health": adminapi.Health{}, "Receipt": adminapi.Receipt{}, "Principal": adminapi.Principal{},
 		"Token": adminapi.Token{}, "TokenSpec": adminapi.TokenSpec{}, "CreatedToken": adminapi.CreatedToken{},

@@ -183,6 +183,13 @@ func routes() []*route {
 		on(adminapi.OpRemoveCredential, func(a *args, r *adminapi.RemoveCredentialRequest) {
 			r.Name, r.WriteOptions = a.path("name"), a.write()
 		}, (*API).removeCredential),
+
+		on(adminapi.OpUpstreamLog, func(a *args, r *adminapi.UpstreamLogRequest) {
+			r.Alias, r.ReadOptions, r.Lines = a.path("alias"), a.read(), a.number("lines")
+		}, (*API).upstreamLog),
+		on(adminapi.OpPools, func(a *args, r *adminapi.PoolsRequest) {
+			r.ReadOptions = a.read()
+		}, (*API).pools),
 	}
 }
 

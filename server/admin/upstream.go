@@ -10,19 +10,24 @@ import (
 )
 
 func (a *API) putUpstream(ctx context.Context, c *call, r *adminapi.PutUpstreamRequest) (adminapi.Receipt, adminapi.Info, error) {
-	if r.RequestTimeout < 0 || r.Pool.KeepAlive < 0 || r.Pool.Timeout < 0 {
+	if r.RequestTimeout < 0 || r.Failover < 0 || r.Pool.KeepAlive < 0 || r.Pool.Timeout < 0 {
 		return adminapi.Receipt{}, adminapi.Info{}, fault.New(fault.Invalid, "upstream is not valid: a duration is negative")
+	}
+	if err := a.relocatable(ctx, r); err != nil {
+		return adminapi.Receipt{}, adminapi.Info{}, err
 	}
 	return a.write(ctx, c, r.WriteOptions, r, &fsm.PutUpstream{
 		Upstream: record.Upstream{
-			Alias:          r.Alias,
-			Transport:      r.Transport,
-			URL:            r.URL,
-			Command:        r.Command,
-			SessionMode:    r.SessionMode,
-			RequestTimeout: uint64(r.RequestTimeout),
-			SecretRef:      r.SecretRef,
-			Credential:     r.Credential,
+			Alias:           r.Alias,
+			Transport:       r.Transport,
+			URL:             r.URL,
+			Command:         r.Command,
+			SessionMode:     r.SessionMode,
+			RequestTimeout:  uint64(r.RequestTimeout),
+			SecretRef:       r.SecretRef,
+			Credential:      r.Credential,
+			Recovery:        r.Recovery,
+			FailoverTimeout: uint64(r.Failover),
 			Pool: record.Pool{
 				Size:        r.Pool.Size,
 				MaxOverflow: r.Pool.MaxOverflow,
@@ -34,6 +39,37 @@ func (a *API) putUpstream(ctx context.Context, c *call, r *adminapi.PutUpstreamR
 		},
 		IfRevision: r.IfMatch,
 	})
+}
+
+// relocatable refuses to promise that a process is moved where no two nodes have its
+// command. Nodes may lose a command later: then it is started again where it was.
+func (a *API) relocatable(ctx context.Context, r *adminapi.PutUpstreamRequest) error {
+	if r.Recovery != record.RecoverRelocate || r.Transport != record.TransportStdio {
+		return nil
+	}
+	view, _, err := a.view(ctx, adminapi.ReadOptions{}, adminapi.Linearizable)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	var nodes []string
+	for m, err := range view.Members() {
+		if err != nil {
+			return err
+		}
+		if m.Offers(r.Command) {
+			nodes = append(nodes, m.Node)
+		}
+	}
+	if len(nodes) >= 2 {
+		return nil
+	}
+	only := "no node has it"
+	if len(nodes) == 1 {
+		only = "only node " + nodes[0] + " has it"
+	}
+	return fault.New(fault.Invalid, "recovery: relocate needs two nodes that have the command %q, and %s", r.Command, only).
+		WithHint("name it under upstreams.commands in the configuration of another node, or use recovery restart")
 }
 
 func (a *API) removeUpstream(ctx context.Context, c *call, r *adminapi.RemoveUpstreamRequest) (adminapi.Receipt, adminapi.Info, error) {
@@ -52,7 +88,10 @@ func (a *API) upstream(ctx context.Context, _ *call, r *adminapi.UpstreamRequest
 	}
 	info.Revision = u.Revision
 	shown := upstreamOf(&u)
-	shown.Catalogue, err = catalogueOf(view, u.Alias)
+	if shown.Catalogue, err = catalogueOf(view, u.Alias); err != nil {
+		return adminapi.Upstream{}, info, err
+	}
+	shown.Processes, err = a.processes(ctx, view, u.Alias)
 	return shown, info, err
 }
 
@@ -127,6 +166,8 @@ func upstreamOf(u *record.Upstream) adminapi.Upstream {
 			RequestTimeout: adminapi.Duration(u.RequestTimeout),
 			SecretRef:      u.SecretRef,
 			Credential:     u.Credential,
+			Recovery:       u.Recovery,
+			Failover:       adminapi.Duration(u.FailoverTimeout),
 			Pool: adminapi.Pool{
 				Size:        u.Pool.Size,
 				MaxOverflow: u.Pool.MaxOverflow,

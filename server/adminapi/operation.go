@@ -51,10 +51,13 @@ const (
 	OpCredentials      Op = 71
 	OpCredential       Op = 72
 	OpRemoveCredential Op = 73
+
+	OpUpstreamLog Op = 80
+	OpPools       Op = 81
 )
 
 // MaxOp is the highest number in use.
-const MaxOp = OpRemoveCredential
+const MaxOp = OpPools
 
 // An Operation is one thing that the API can do.
 type Operation struct {
@@ -108,6 +111,9 @@ var operations = []Operation{
 	{OpCredentials, "credentials.list", http.MethodGet, "/v1/credentials", false},
 	{OpCredential, "credentials.show", http.MethodGet, "/v1/credentials/{name}", false},
 	{OpRemoveCredential, "credentials.remove", http.MethodDelete, "/v1/credentials/{name}", true},
+
+	{OpUpstreamLog, "upstreams.logs", http.MethodGet, "/v1/upstreams/{alias}/logs", false},
+	{OpPools, "pools.list", http.MethodGet, "/v1/pools", false},
 }
 
 // byNumber finds the row of an Op; a gap has an empty Name.

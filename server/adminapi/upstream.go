@@ -15,13 +15,15 @@ type Pool struct {
 
 // An UpstreamSpec is what a caller says of an upstream.
 type UpstreamSpec struct {
-	Transport      string            `cbor:"11,keyasint" json:"transport"`                          // http, sse, stdio
-	URL            string            `cbor:"12,keyasint,omitempty" json:"url,omitempty"`            // http and sse
-	Command        string            `cbor:"13,keyasint,omitempty" json:"command,omitempty"`        // stdio: a name from the nodes' configuration
-	SessionMode    string            `cbor:"14,keyasint,omitempty" json:"session_mode,omitempty"`   // shared, per_principal, per_session, per_call
-	RequestTimeout Duration          `cbor:"15,keyasint,omitempty" json:"request_timeout,omitzero"` // at most 1h; 0 means the node's default
-	SecretRef      string            `cbor:"16,keyasint,omitempty" json:"secret_ref,omitempty"`     // name of a credential in the nodes' configuration
-	Credential     string            `cbor:"40,keyasint,omitempty" json:"credential,omitempty"`     // name of a credential of the cluster
+	Transport      string            `cbor:"11,keyasint" json:"transport"`                           // http, sse, stdio
+	URL            string            `cbor:"12,keyasint,omitempty" json:"url,omitempty"`             // http and sse
+	Command        string            `cbor:"13,keyasint,omitempty" json:"command,omitempty"`         // stdio: a name from the nodes' configuration
+	SessionMode    string            `cbor:"14,keyasint,omitempty" json:"session_mode,omitempty"`    // shared, per_principal, per_session, per_call
+	RequestTimeout Duration          `cbor:"15,keyasint,omitempty" json:"request_timeout,omitzero"`  // at most 1h; 0 means the node's default
+	SecretRef      string            `cbor:"16,keyasint,omitempty" json:"secret_ref,omitempty"`      // name of a credential in the nodes' configuration
+	Credential     string            `cbor:"40,keyasint,omitempty" json:"credential,omitempty"`      // name of a credential of the cluster
+	Recovery       string            `cbor:"42,keyasint,omitempty" json:"recovery,omitempty"`        // stdio: restart, relocate; "" means restart
+	Failover       Duration          `cbor:"43,keyasint,omitempty" json:"failover_timeout,omitzero"` // stdio: how long a call waits for a lost process to be back; at most 1h; 0 means 15 s
 	Pool           Pool              `cbor:"17,keyasint" json:"pool,omitzero"`
 	Disabled       bool              `cbor:"18,keyasint,omitempty" json:"disabled,omitempty"`
 	Metadata       map[string]string `cbor:"19,keyasint,omitempty" json:"metadata,omitempty"`
@@ -37,6 +39,10 @@ type Upstream struct {
 
 	// Catalogue is what it lists; nil if nobody has tried to list it yet.
 	Catalogue *Catalogue `cbor:"41,keyasint,omitempty" json:"catalogue,omitempty"`
+
+	// Processes are those of a stdio upstream in the cluster. A list of upstreams is
+	// without them.
+	Processes []Process `cbor:"44,keyasint,omitempty" json:"processes,omitempty"`
 }
 
 // PutUpstreamRequest creates an upstream, or replaces the one that has revision

@@ -134,6 +134,7 @@ func requests() []request {
 		new(StatusRequest), new(DigestRequest), new(WorkersRequest),
 		new(CreateTokenRequest), new(TokensRequest), new(TokenRequest), new(RevokeTokenRequest), new(RotateKeysRequest),
 		new(PutCredentialRequest), new(CredentialsRequest), new(CredentialRequest), new(RemoveCredentialRequest),
+		new(UpstreamLogRequest), new(PoolsRequest),
 	}
 }
 

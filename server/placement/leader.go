@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -139,16 +140,14 @@ func (t *term) lives(m record.Member) bool {
 }
 
 // choose is the node for a child: one that offers its command and lives, with the
-// fewest children. A node in preferred comes first.
-func (t *term) choose(view *fsm.View, command, avoid, preferred string) (record.Member, error) {
+// fewest children.
+func (t *term) choose(view *fsm.View, command, avoid string) (record.Member, error) {
 	load := make(map[string]int)
-	for _, prefix := range []string{record.ChildPrefix, record.StandbyPrefix} {
-		for claim, err := range view.Claims(prefix) {
-			if err != nil {
-				return record.Member{}, err
-			}
-			load[claim.Node]++
+	for claim, err := range view.Claims(record.ChildPrefix) {
+		if err != nil {
+			return record.Member{}, err
 		}
+		load[claim.Node]++
 	}
 	var candidates []record.Member
 	offered := 0
@@ -168,15 +167,7 @@ func (t *term) choose(view *fsm.View, command, avoid, preferred string) (record.
 		return record.Member{}, nobody(command, offered)
 	}
 	return slices.MinFunc(candidates, func(a, b record.Member) int {
-		switch {
-		case a.Node == preferred:
-			return -1
-		case b.Node == preferred:
-			return 1
-		case load[a.Node] != load[b.Node]:
-			return load[a.Node] - load[b.Node]
-		}
-		return strings.Compare(a.Node, b.Node)
+		return cmp.Or(cmp.Compare(load[a.Node], load[b.Node]), strings.Compare(a.Node, b.Node))
 	}), nil
 }
 
@@ -239,7 +230,7 @@ func within(view *fsm.View, alias string, limit int) error {
 
 // give gives a claim to the node that is best for it. It is called in turn.
 func (t *term) give(ctx context.Context, view *fsm.View, q placeRequest, claim record.Claim) (placeAnswer, error) {
-	to, err := t.choose(view, q.Command, q.From, standbyOf(view, q.Name))
+	to, err := t.choose(view, q.Command, q.From)
 	if err != nil {
 		return placeAnswer{}, err
 	}
@@ -255,16 +246,6 @@ func (t *term) giveTo(ctx context.Context, claim record.Claim, to record.Member)
 	given.Token = revision
 	t.p.log.Info("child process placed", "claim", given.Name, "node", given.Node, "token", given.Token, "from", claim.Node)
 	return placeAnswer{Claim: given}, nil
-}
-
-// standbyOf is the node that keeps a child warm; "" if there is none.
-func standbyOf(view *fsm.View, name string) string {
-	rest, ok := strings.CutPrefix(name, record.ChildPrefix)
-	if !ok {
-		return ""
-	}
-	claim, _ := view.Claim(record.StandbyPrefix + rest)
-	return claim.Node
 }
 
 func (t *term) propose(ctx context.Context, c fsm.Command) (revision uint64, err error) {
@@ -287,17 +268,15 @@ func (t *term) review(ctx context.Context) error {
 	}
 	defer view.Close()
 	t.forget()
-	for _, prefix := range []string{record.StandbyPrefix, record.ChildPrefix} {
-		for claim, err := range view.Claims(prefix) {
-			if err != nil {
-				return err
-			}
-			if !t.gone(view, claim) {
-				continue
-			}
-			if err := t.replace(ctx, view, claim); err != nil {
-				return err
-			}
+	for claim, err := range view.Claims(record.ChildPrefix) {
+		if err != nil {
+			return err
+		}
+		if !t.gone(view, claim) {
+			continue
+		}
+		if err := t.replace(ctx, view, claim); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -316,11 +295,11 @@ func (t *term) replace(ctx context.Context, view *fsm.View, claim record.Claim) 
 	alias, slot, _ := record.ParseChildClaim(claim.Name)
 	u, err := view.Upstream(0, alias)
 	wanted := err == nil && !u.Disabled && u.Transport == record.TransportStdio
-	if !wanted || !record.SharedSlot(slot) || strings.HasPrefix(claim.Name, record.StandbyPrefix) {
+	if !wanted || !record.SharedSlot(slot) {
 		_, err := t.propose(ctx, &fsm.ReleaseClaim{Name: claim.Name, Token: claim.Token})
 		return err
 	}
-	to, err := t.choose(view, u.Command, "", standbyOf(view, claim.Name))
+	to, err := t.choose(view, u.Command, "")
 	if err != nil {
 		return nil // nobody can: it stays with the node that may come back
 	}

@@ -236,14 +236,12 @@ func (p *Placement) Own() ([]record.Claim, error) {
 	}
 	defer view.Close()
 	var own []record.Claim
-	for _, prefix := range []string{record.ChildPrefix, record.StandbyPrefix} {
-		for claim, err := range view.Claims(prefix) {
-			if err != nil {
-				return nil, err
-			}
-			if claim.Process == p.c.Process {
-				own = append(own, claim)
-			}
+	for claim, err := range view.Claims(record.ChildPrefix) {
+		if err != nil {
+			return nil, err
+		}
+		if claim.Process == p.c.Process {
+			own = append(own, claim)
 		}
 	}
 	return own, nil

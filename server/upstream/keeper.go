@@ -207,7 +207,7 @@ func (cs *children) recover(ctx context.Context, up *upstream, claim record.Clai
 	if ctx.Err() != nil {
 		return false
 	}
-	if up.rec.Recovery != record.RecoverRelocate && up.rec.Recovery != record.RecoverTakeover {
+	if up.rec.Recovery != record.RecoverRelocate {
 		return true
 	}
 	if token, held := cs.ups.o.Children.Claims.Held(claim.Name); !held || token != claim.Token {

@@ -74,6 +74,8 @@ func newRemote(u *Upstreams) *remote {
 	handle(r, opEnd, r.serveEnd)
 	handle(r, opTell, r.serveTell)
 	handle(r, opAsk, r.serveAsk)
+	handle(r, opProcess, r.serveProcesses)
+	handle(r, opLog, r.serveLog)
 	return r
 }
 

@@ -13,6 +13,7 @@ import (
 // Stats is how this node stands with one upstream at one moment.
 type Stats struct {
 	Alias       string
+	Transport   string
 	Era         string // "modern", "legacy", "legacy sse", or "" if it has not been probed
 	Size        int    // of the pool
 	MaxOverflow int
@@ -20,6 +21,7 @@ type Stats struct {
 	Waiting     int    // calls that wait for a place
 	Refused     uint64 // calls that waited in vain, since the record last changed
 	Connections int    // open, in use or idle
+	Processes   int    // stdio: that run on this node
 	Sessions    int    // upstream sessions that are kept
 	Listeners   int
 }
@@ -49,6 +51,7 @@ var (
 	descWaiting     = statsDesc("pool_waiting", "Calls that wait for a place in the pool of an upstream.")
 	descRefused     = statsDesc("pool_refused_total", "Calls that waited for a place in vain, since the record of the upstream changed.")
 	descConnections = statsDesc("connections", "Open connections to an upstream, in use or idle.")
+	descProcesses   = statsDesc("processes", "Processes of a stdio upstream that run on this node.")
 	descSessions    = statsDesc("sessions_kept", "Sessions of an upstream that this node keeps.")
 	descEra         = prometheus.NewDesc("mcpraft_upstream_info", "1, with the era of an upstream as this node found it: modern, legacy, legacy sse, or unknown.", []string{"upstream", "era"}, nil)
 	descListeners   = statsDesc("listeners", "Listeners to what an upstream sends outside calls.")
@@ -67,6 +70,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		gauge(descInUse, s.InUse)
 		gauge(descWaiting, s.Waiting)
 		gauge(descConnections, s.Connections)
+		gauge(descProcesses, s.Processes)
 		gauge(descSessions, s.Sessions)
 		gauge(descListeners, s.Listeners)
 		out <- prometheus.MustNewConstMetric(descEra, prometheus.GaugeValue, 1, s.Alias, cmp.Or(s.Era, "unknown"))
@@ -76,7 +80,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 func (up *upstream) stats() Stats {
 	s := Stats{
-		Alias: up.rec.Alias, Size: up.gate.size, MaxOverflow: up.gate.overflow,
+		Alias: up.rec.Alias, Transport: up.rec.Transport, Size: up.gate.size, MaxOverflow: up.gate.overflow,
 		InUse: int(up.gate.inside.Load()), Waiting: int(up.gate.waiting.Load()), Refused: up.gate.refused.Load(),
 	}
 	switch e := up.era.Load(); {
@@ -92,6 +96,9 @@ func (up *upstream) stats() Stats {
 	}
 	if c, ok := up.carrier.(*httpCarrier); ok {
 		s.Connections = int(c.open.Load())
+	}
+	if up.stdio() {
+		s.Processes = up.ups.children.running(up.rec.Alias)
 	}
 	up.mu.Lock()
 	defer up.mu.Unlock()
