@@ -16,7 +16,7 @@ var (
 	command  = regexp.MustCompile(`(?m)^    \$ (.+)$`)
 	endpoint = regexp.MustCompile("`(http://[^`]+/mcp)`")
 	killLine = regexp.MustCompile(`kill -9 (\d+)`)
-	front    = regexp.MustCompile(`mcp: +(http://\S+)/servers/`)
+	front    = regexp.MustCompile(`mcp: +(http://\S+)/mcp `)
 )
 
 // TestReadmeCommandsWork does what the README's section "Use it" says, in its order
