@@ -39,7 +39,7 @@ what is open: connections, or the processes of a stdio server that run on it.`,
 				}
 				return a.show(pools, func(p *page) {
 					p.line("node %s", pools.Node)
-					p.table([]string{"NAME", "TRANSPORT", "SIZE", "OVERFLOW", "IN USE", "WAITING", "REFUSED", "OPEN"}, poolRows(pools.Items))
+					p.table([]string{"NAME", "TRANSPORT", "SIZE", "OVERFLOW", "IN USE", "WAITING", "REFUSED", "CONNECTIONS", "PROCESSES"}, poolRows(pools.Items))
 				})
 			})
 		},
@@ -48,11 +48,11 @@ what is open: connections, or the processes of a stdio server that run on it.`,
 
 func poolRows(list []adminapi.PoolState) (rows [][]string) {
 	for _, s := range list {
-		open := strconv.Itoa(s.Connections) + " connections"
+		connections, processes := strconv.Itoa(s.Connections), "-"
 		if s.Transport == record.TransportStdio {
-			open = strconv.Itoa(s.Processes) + " processes"
+			connections, processes = "-", strconv.Itoa(s.Processes)
 		}
-		rows = append(rows, []string{s.Alias, s.Transport, strconv.Itoa(s.Size), strconv.Itoa(s.MaxOverflow), strconv.Itoa(s.InUse), strconv.Itoa(s.Waiting), strconv.FormatUint(s.Refused, 10), open})
+		rows = append(rows, []string{s.Alias, s.Transport, strconv.Itoa(s.Size), strconv.Itoa(s.MaxOverflow), strconv.Itoa(s.InUse), strconv.Itoa(s.Waiting), strconv.FormatUint(s.Refused, 10), connections, processes})
 	}
 	return rows
 }

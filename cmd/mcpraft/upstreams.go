@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mcpraft/mcpraft/fsm/record"
+	"github.com/mcpraft/mcpraft/internal/fault"
 	"github.com/mcpraft/mcpraft/server/adminapi"
 )
 
@@ -74,7 +75,7 @@ told a program. With a cluster of mcpraft dev on this machine, the program behin
 			r := &adminapi.PutUpstreamRequest{WriteOptions: onceKey(), Alias: args[0], UpstreamSpec: spec}
 			r.IfMatch = ifRevision
 			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
-				receipt, info, err := c.PutUpstream(ctx, r)
+				receipt, info, err := putUpstream(ctx, c, r, len(program) > 0)
 				if err != nil {
 					return err
 				}
@@ -103,6 +104,26 @@ told a program. With a cluster of mcpraft dev on this machine, the program behin
 	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions(
 		[]string{record.TransportHTTP, record.TransportSSE, record.TransportStdio}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// programSeen is how long the nodes have to see a program that was just written into
+// their file; they look once a second.
+const programSeen = 5 * time.Second
+
+// putUpstream saves an upstream. If its program is new, nodes that do not have it are
+// given the time to see it.
+func putUpstream(ctx context.Context, c *adminapi.Client, r *adminapi.PutUpstreamRequest, fresh bool) (adminapi.Receipt, adminapi.Info, error) {
+	for begun := time.Now(); ; {
+		receipt, info, err := c.PutUpstream(ctx, r)
+		if !fresh || fault.Of(err) != fault.Unsupported || time.Since(begun) > programSeen {
+			return receipt, info, err
+		}
+		select {
+		case <-ctx.Done():
+			return receipt, info, err
+		case <-time.After(programSeen / 20):
+		}
+	}
 }
 
 // upstreamURL is the URL argument, which goes with every transport but stdio.

@@ -68,7 +68,7 @@ func (a *API) relocatable(ctx context.Context, r *adminapi.PutUpstreamRequest) e
 	if len(nodes) == 1 {
 		only = "only node " + nodes[0] + " has it"
 	}
-	return fault.New(fault.Invalid, "recovery: relocate needs two nodes that have the command %q, and %s", r.Command, only).
+	return fault.New(fault.Unsupported, "recovery: relocate needs two nodes that have the command %q, and %s", r.Command, only).
 		WithHint("name it under upstreams.commands in the configuration of another node, or use recovery restart")
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -258,6 +259,36 @@ func TestChildThatCrashesIsStartedAgain(t *testing.T) {
 		if after := pidOf(t, u, upstream.Caller{}); after == before {
 			t.Error("it is the same process")
 		}
+	}
+}
+
+func TestProcessesAndTheirLogAreToldToOtherNodes(t *testing.T) {
+	n1, n2, _ := stdioNodes(t, record.Upstream{})
+	pidOf(t, n2, upstream.Caller{})
+	_, _ = do(t, n2, upstream.Caller{}, "crash", nil)
+	if _, err := do(t, n2, upstream.Caller{}, "garbage", nil); err != nil {
+		t.Fatal(err)
+	}
+	pid := pidOf(t, n2, upstream.Caller{})
+	for _, u := range []*upstream.Upstreams{n1, n2} {
+		list, err := u.Processes(t.Context(), "n1", "kid")
+		if err != nil || len(list) != 1 {
+			t.Fatalf("processes %+v, %v", list, err)
+		}
+		p := list[0]
+		if strconv.Itoa(p.PID) != pid || p.Slot != "0" || p.Restarts != 1 || p.Since == 0 || !strings.Contains(p.LastExit, "exit status 3") {
+			t.Errorf("process %s is told as %+v", pid, p)
+		}
+		log, err := u.Log(t.Context(), "n1", "kid", 1)
+		if err != nil || len(log.Lines) != 1 || !strings.Contains(log.Lines[0].Text, "Listening on stdio") {
+			t.Errorf("log %+v, %v", log, err)
+		}
+	}
+	if list, err := n1.Processes(t.Context(), "n2", "kid"); err != nil || len(list) != 0 {
+		t.Errorf("processes of the node that has none: %+v, %v", list, err)
+	}
+	if s := n1.Stats(); len(s) != 1 || s[0].Processes != 1 || s[0].Transport != record.TransportStdio {
+		t.Errorf("stats %+v", s)
 	}
 }
 
