@@ -118,6 +118,38 @@ func (*NoteBackup) rejections() []rejection {
 	return []rejection{{fault.Conflict, "it is of another timeline"}}
 }
 
+// NoteVerification says that a backup of this timeline was verified, and passed. What
+// did not pass is noted with the backup, in the destination.
+type NoteVerification struct {
+	Timeline     record.Timeline     `cbor:"1,keyasint"`
+	Verification record.Verification `cbor:"2,keyasint"`
+}
+
+func (*NoteVerification) kind() kind { return kindNoteVerification }
+
+func (c *NoteVerification) validate() error { return c.Verification.Validate() }
+
+func (c *NoteVerification) apply(t *tx) Outcome {
+	old, a := t.archive()
+	if c.Timeline != t.meta.Timeline {
+		return reject(fault.Conflict, "the backup is of timeline %v, the cluster is on %v", c.Timeline, t.meta.Timeline)
+	}
+	c.Verification.At = t.now
+	a.Listed = &c.Verification
+	if c.Verification.Depth >= record.DepthDecode {
+		a.Decoded = &c.Verification
+	}
+	if c.Verification.Depth >= record.DepthDrill {
+		a.Drilled = &c.Verification
+	}
+	t.putArchive(old, a)
+	return accept()
+}
+
+func (*NoteVerification) rejections() []rejection {
+	return []rejection{{fault.Conflict, "the backup is of another timeline"}}
+}
+
 // Archive is what of the current timeline is kept off the nodes; the zero Archive
 // of that timeline if there is nothing yet.
 func (v *View) Archive() (record.Archive, error) {

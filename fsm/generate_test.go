@@ -168,6 +168,8 @@ func drawCommand(rt *rapid.T) Command {
 		return &NoteBackup{Timeline: record.Timeline{Number: 1}, Backup: record.Backup{ID: key(), Index: 1 + revision()}}
 	case kindPutLabel:
 		return &PutLabel{Name: key()}
+	case kindNoteVerification:
+		return &NoteVerification{Timeline: record.Timeline{Number: 1}, Verification: record.Verification{Backup: key(), Depth: record.Depth(1 + number("depth", 2)), TookMS: revision()}}
 	case kindRemoveLabels:
 		return &RemoveLabels{Names: []string{key(), key()}}
 	case kindPutCredential:

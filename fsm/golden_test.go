@@ -84,6 +84,10 @@ func goldenCommands() []Command {
 		},
 		&PutLabel{Name: "before-upgrade"},
 		&RemoveLabels{Names: []string{"before-upgrade"}},
+		&NoteVerification{
+			Timeline:     record.Timeline{Number: 1, Salt: 0x5f3a90c1},
+			Verification: record.Verification{Backup: "20260512T140210Z-88120-5f3a90c1", Depth: record.DepthDrill, TookMS: 41_000, At: 2 << 40},
+		},
 		&PutCredential{Credential: record.Credential{
 			Name: "tracker", Kind: record.CredentialOAuth, TokenURL: "https://id.example/token", ClientID: "gateway",
 			Scopes: []string{"read", "write"}, Resource: "https://tracker.example/", Secret: []byte("sealed secret"),

@@ -48,6 +48,7 @@ const (
 	kindNoteBackup         kind = 36
 	kindPutLabel           kind = 37
 	kindRemoveLabels       kind = 38
+	kindNoteVerification   kind = 39
 	kindPutCredential      kind = 44
 	kindRemoveCredential   kind = 45
 	kindSealCredential     kind = 46
@@ -100,6 +101,7 @@ var kinds = [...]row{
 	kindNoteBackup:         {"NoteBackup", func() Command { return new(NoteBackup) }, true, true},
 	kindPutLabel:           {"PutLabel", func() Command { return new(PutLabel) }, true, false},
 	kindRemoveLabels:       {"RemoveLabels", func() Command { return new(RemoveLabels) }, true, false},
+	kindNoteVerification:   {"NoteVerification", func() Command { return new(NoteVerification) }, true, true},
 	kindPutCredential:      {"PutCredential", func() Command { return new(PutCredential) }, false, false},
 	kindRemoveCredential:   {"RemoveCredential", func() Command { return new(RemoveCredential) }, false, false},
 	kindSealCredential:     {"SealCredential", func() Command { return new(SealCredential) }, false, false},

@@ -17,6 +17,8 @@ const (
 	AlarmDiverged = "diverged" // this node's state is wrong
 	AlarmRemoved  = "removed"  // this node is no member any more
 	AlarmArchive  = "archive"  // the log is not archived
+	AlarmBackup   = "backup"   // a backup that is due cannot be taken
+	AlarmVerify   = "verify"   // the newest backup did not pass, or cannot be verified
 	AlarmGap      = "gap"      // entries were lost before they were archived, and no backup has closed the gap yet
 )
 

@@ -25,6 +25,10 @@ func (s *Server) buildArchive(self record.Principal) {
 		Metrics: archive.NewMetrics(s.registry), Logger: s.log,
 	})
 	s.registry.MustRegister(s.archiver)
+	if s.c.Backup.Store != nil {
+		s.node.Duty("backup", s.archiver.BackUp)
+		s.node.Duty("verify", s.archiver.Check)
+	}
 	if !s.c.Backup.PITR.Enabled {
 		return
 	}

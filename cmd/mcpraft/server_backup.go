@@ -17,8 +17,8 @@ func backupOptions(c *config.Backup) (o archive.Options, err error) {
 	o.Retention = snapshot.Retention{
 		Days: r.Days, Last: r.Last, Hourly: r.Hourly, Daily: r.Daily, Weekly: r.Weekly, Monthly: r.Monthly, MinKeep: r.MinKeep,
 	}
-	if c.Destination.Type == "none" {
-		return o, nil
+	if o.Schedule, err = c.Times(); err != nil || c.Destination.Type == "none" {
+		return o, err
 	}
 	if o.Policy, err = backupPolicy(c); err != nil {
 		return o, fmt.Errorf("backup.encryption: %w", err)

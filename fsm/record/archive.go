@@ -49,6 +49,12 @@ type Archive struct {
 	Gaps     uint64   `cbor:"8,keyasint,omitempty"`  // how often entries were lost before they were archived
 	Backup   *Backup  `cbor:"9,keyasint,omitempty"`  // the newest; nil: none of this timeline
 	Revision uint64   `cbor:"10,keyasint,omitempty"` // set when applied
+
+	// The newest verification of each level that passed. A level includes those
+	// before it, so Drilled is never newer than Decoded, nor that than Listed.
+	Listed  *Verification `cbor:"11,keyasint,omitempty"`
+	Decoded *Verification `cbor:"12,keyasint,omitempty"`
+	Drilled *Verification `cbor:"13,keyasint,omitempty"`
 }
 
 // Validate reports every mistake of a.
@@ -86,6 +92,45 @@ func (b *Backup) Validate() error {
 		p.add("index", "is missing")
 	}
 	return p.err()
+}
+
+// A Depth says how much of a backup a verification read. Numbers are for ever.
+type Depth uint8
+
+const (
+	DepthFiles  Depth = 1 // every object is there and has its size
+	DepthDecode Depth = 2 // and every byte has its checksum, decrypts and decompresses
+	DepthDrill  Depth = 3 // and it was restored, and has the digest that the cluster had
+)
+
+// A Verification is one of a backup that passed.
+type Verification struct {
+	Backup string  `cbor:"1,keyasint"` // id of the backup
+	Depth  Depth   `cbor:"2,keyasint"`
+	TookMS uint64  `cbor:"3,keyasint,omitempty"` // milliseconds; of a drill, about what a restore takes
+	At     LogTime `cbor:"4,keyasint,omitempty"` // when it was noted; set when applied
+}
+
+// Validate reports every mistake of v.
+func (v *Verification) Validate() error {
+	p := problems{noun: "verification"}
+	p.text("backup", v.Backup, maxBackupID, true)
+	if v.Depth < DepthFiles || v.Depth > DepthDrill {
+		p.add("depth", "is %d, want %d to %d", v.Depth, DepthFiles, DepthDrill)
+	}
+	return p.err()
+}
+
+// Verified is the newest verification that read at least so much; nil: none of this
+// timeline.
+func (a *Archive) Verified(d Depth) *Verification {
+	switch d {
+	case DepthFiles:
+		return a.Listed
+	case DepthDecode:
+		return a.Decoded
+	}
+	return a.Drilled
 }
 
 // MaxLabel bounds the name of a label, in bytes.

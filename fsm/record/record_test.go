@@ -82,6 +82,9 @@ func samples() map[string]any {
 		"archive": &Archive{
 			Timeline: Timeline{Number: 1, Salt: 0x5f3a90c1}, Sequence: 12, First: 1, Last: 88999, LastTime: 1 << 40, Hash: Hash{1}, Advanced: 2 << 40, Gaps: 1,
 			Backup: &Backup{ID: "20260512T140210Z-88120-5f3a90c1", Index: 88120, LogTime: 1 << 40, Taken: 2 << 40}, Revision: 5,
+			Listed:  &Verification{Backup: "20260512T140210Z-88120-5f3a90c1", Depth: DepthFiles, At: 5 << 40},
+			Decoded: &Verification{Backup: "20260512T140210Z-88120-5f3a90c1", Depth: DepthDecode, TookMS: 900, At: 4 << 40},
+			Drilled: &Verification{Backup: "20260512T140210Z-88120-5f3a90c1", Depth: DepthDrill, TookMS: 41_000, At: 3 << 40},
 		},
 		"label": &Label{
 			Name: "before-upgrade", Timeline: Timeline{Number: 1, Salt: 0x5f3a90c1}, Index: 88120, LogTime: 1 << 40, By: alice, Revision: 5,
@@ -319,6 +322,7 @@ func TestValidateNamesEveryMistake(t *testing.T) {
 		{&Archive{Timeline: Timeline{Number: 1}, Sequence: 1, First: 2, Last: 1}, "last: segment 1 cannot end at index 1"},
 		{&Backup{ID: long(64), Index: 1}, "id: has 65 bytes"},
 		{&Backup{ID: "b"}, "index: is missing"},
+		{&Verification{Depth: 4}, "backup: is missing; depth: is 4, want 1 to 3"},
 		{&Label{}, "name: is missing"},
 		{&Label{Name: long(MaxLabel)}, "name: has 65 bytes"},
 		{&Label{Name: ".x"}, "name: \".x\" is not a label"},

@@ -51,19 +51,27 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) archiver(p PITR) *Archiver {
 	p.Enabled = true
+	return w.make(Options{PITR: p})
+}
+
+func (w *world) make(o Options) *Archiver {
+	o.Store, o.Policy = w.store, w.policy
 	b := New(Config{
-		Options: Options{Store: w.store, Policy: w.policy, PITR: p},
+		Options: o,
 		Replica: w.replica, Actor: self, Node: solo.Node, Process: record.ID{1}, Creator: "test", Scratch: w.t.TempDir(),
 	})
 	return NewArchiver(b, ArchiverConfig{Log: w.replica, Peers: (*fakePeers)(w), Alarms: &w.raised, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil))})
 }
 
 // lead runs the duties of an archiver until the function it returns is called.
-func (w *world) lead(a *Archiver) (depose func()) {
+func (w *world) lead(a *Archiver) (depose func()) { return w.serve(a.Run, a.Rebase) }
+
+// serve runs duties until the function it returns is called.
+func (w *world) serve(duties ...func(context.Context, raftnode.Term) error) (depose func()) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	var duties sync.WaitGroup
-	for _, duty := range []func(context.Context, raftnode.Term) error{a.Run, a.Rebase} {
-		duties.Go(func() {
+	var running sync.WaitGroup
+	for _, duty := range duties {
+		running.Go(func() {
 			for ctx.Err() == nil {
 				if duty(ctx, 1) != nil {
 					sleep(ctx, time.Second)
@@ -71,7 +79,7 @@ func (w *world) lead(a *Archiver) (depose func()) {
 			}
 		})
 	}
-	return func() { cancel(); duties.Wait() }
+	return func() { cancel(); running.Wait() }
 }
 
 // write changes the state n times, with that many bytes each.

@@ -30,6 +30,7 @@ type Options struct {
 	Policy    seal.Policy
 	Retention snapshot.Retention
 	PITR      PITR
+	Schedule  Schedule
 }
 
 // Config is what Backups are made of.
@@ -130,7 +131,8 @@ func (b *Backups) Show(ctx context.Context, id string) (snapshot.Backup, error) 
 	return backups.Show(ctx, id)
 }
 
-// Verify checks a backup and notes the result with it. Damage is an error of kind
+// Verify checks a backup, notes the result with it, and has the cluster know when it
+// passed. Damage is an error of kind
 // Integrity that names the object.
 func (b *Backups) Verify(ctx context.Context, id string, level snapshot.Level, told Progress) (*snapshot.Check, error) {
 	backup, err := b.Show(ctx, id)
@@ -149,7 +151,10 @@ func (b *Backups) Verify(ctx context.Context, id string, level snapshot.Level, t
 		return nil, err
 	}
 	check.Level = level
-	return check, errors.Join(err, backups.Note(ctx, id, *check))
+	if err = errors.Join(err, backups.Note(ctx, id, *check)); err == nil {
+		err = b.noteVerified(ctx, backup.Manifest, check)
+	}
+	return check, err
 }
 
 // verify drills at the level of that name: it restores what a verification reads.

@@ -15,6 +15,7 @@ type Metrics struct {
 	bytes    prometheus.Counter // stored
 	failures *prometheus.CounterVec
 	lost     prometheus.Counter // entries
+	chores   *prometheus.CounterVec
 }
 
 // NewMetrics registers the numbers of one node at r; nil registers them nowhere.
@@ -30,9 +31,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "mcpraft", Subsystem: "wal_archive", Name: "errors_total", Help: "Attempts to archive that failed, by kind of error.",
 		}, []string{"kind"}),
+		chores: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "mcpraft", Subsystem: "backup", Name: "errors_total", Help: "Backups and verifications on schedule that failed, by kind of error.",
+		}, []string{"work", "kind"}),
 	}
 	if r != nil {
-		r.MustRegister(m.segments, m.entries, m.bytes, m.failures, m.lost)
+		r.MustRegister(m.segments, m.entries, m.bytes, m.failures, m.lost, m.chores)
 	}
 	return m
 }
@@ -43,8 +47,8 @@ func (m *Metrics) took(s *sealed) {
 	m.bytes.Add(float64(s.Size))
 }
 
-func gauge(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc("mcpraft_"+name, help, nil, nil)
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("mcpraft_"+name, help, labels, nil)
 }
 
 var (
@@ -56,6 +60,8 @@ var (
 	descSpoolMax   = gauge("wal_spool_max_bytes", "What it may take before entries are cut off that are not archived.")
 	descGaps       = gauge("pitr_gaps", "How often entries of this timeline were lost before they could be archived.")
 	descBackup     = gauge("backup_last_success_timestamp_seconds", "When the newest backup of this timeline arrived, by log time.")
+	descVerify     = gauge("backup_verify_last_success_timestamp_seconds", "When a backup of this timeline last passed at that level or a deeper one, by log time.", "level")
+	descDrill      = gauge("restore_drill_seconds", "How long the newest restore drill that passed took: about what a restore takes.")
 )
 
 // Describe sends nothing: the collector is unchecked, its descriptions are fixed.
@@ -64,13 +70,23 @@ func (a *Archiver) Describe(chan<- *prometheus.Desc) {}
 // Collect reads the replica: every node tells the same of the archive, so an alert
 // does not depend on which of them is scraped, or leads.
 func (a *Archiver) Collect(out chan<- prometheus.Metric) {
-	send := func(d *prometheus.Desc, v float64) { out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	send := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
 	at, err := a.place(context.Background()) // a look at this replica waits for nobody
 	if err != nil {
 		return
 	}
 	if at.Backup != nil {
 		send(descBackup, seconds(at.Backup.Taken.Time()))
+	}
+	for level, depth := range depths {
+		if v := at.Verified(depth); v != nil {
+			send(descVerify, seconds(v.At.Time()), string(level))
+		}
+	}
+	if v := at.Drilled; v != nil {
+		send(descDrill, float64(v.TookMS)/1000)
 	}
 	if !a.pitr.Enabled {
 		return

@@ -1,6 +1,12 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/mcpraft/mcpraft/internal/fault"
+	"github.com/mcpraft/mcpraft/server/archive"
+	"github.com/mcpraft/mcpraft/snapshot"
+)
 
 // Backup is where backups go, how they are protected and which are kept.
 type Backup struct {
@@ -8,6 +14,16 @@ type Backup struct {
 	Compression string      `yaml:"compression" enum:"zstd,none" help:"Whether they are compressed."`
 	Encryption  Encryption  `yaml:"encryption" help:"Whether they are encrypted, and by which keys."`
 	Retention   Retention   `yaml:"retention" help:"Which backups mcpraft backup prune keeps: those that any rule keeps. All 0 but min_keep: every one."`
+	Schedule    string      `yaml:"schedule" help:"When the leader takes a backup: minute, hour, day of month, month and day of week, as in 0 */6 * * *, or @daily, or @every 6h. A missed one is made up once. Empty: when told."`
+	TimeZone    string      `yaml:"timezone" help:"Zone of the schedules, as in Europe/Berlin."`
+	Verify      Verify      `yaml:"verify" help:"When the leader verifies the newest backup. What fails is an alarm."`
+}
+
+// Verify is when and how backups are verified without being told.
+type Verify struct {
+	AfterBackup string `yaml:"after_backup" enum:"none,files,decode,drill" help:"How the newest backup is verified once it has arrived. files: every object is there; decode: every byte is read; drill: and it is restored on the leader's disk, and has the right digest."`
+	Schedule    string `yaml:"schedule" help:"When the newest backup is verified besides, as in 0 4 * * 0; written as backup.schedule. Empty: never."`
+	Level       string `yaml:"level" enum:"files,decode,drill" help:"How, on that schedule."`
 }
 
 // A Destination holds objects.
@@ -52,6 +68,8 @@ func defaultBackup() Backup {
 		Compression: "zstd",
 		Encryption:  Encryption{Cipher: "none"},
 		Retention:   Retention{Days: 30, Hourly: 24, Daily: 7, Weekly: 4, Monthly: 6, MinKeep: 3},
+		TimeZone:    "UTC",
+		Verify:      Verify{AfterBackup: "files", Level: "drill"},
 	}
 }
 
@@ -67,9 +85,41 @@ func (l *loader) checkBackup() {
 		l.missing("backup.encryption.key_files", "backup.encryption.cipher", "name at least one key file, better two in different hands",
 			"backup.encryption.cipher is %s", b.Encryption.Cipher)
 	}
+	l.checkSchedule()
 	for i, file := range b.Encryption.KeyFiles {
 		l.checkPath(fmt.Sprintf("backup.encryption.key_files[%d]", i), file)
 	}
+}
+
+// checkSchedule wants times that exist, and somewhere to put what is taken then.
+func (l *loader) checkSchedule() {
+	b := l.config.Backup
+	if _, err := archive.ParseTimes("@daily", b.TimeZone); err != nil || b.TimeZone == "" {
+		l.wrong("backup.timezone", "use a name like UTC or Europe/Berlin", "%q is no time zone", b.TimeZone)
+		return
+	}
+	for path, expression := range map[string]string{"backup.schedule": b.Schedule, "backup.verify.schedule": b.Verify.Schedule} {
+		if _, err := archive.ParseTimes(expression, b.TimeZone); err != nil {
+			l.wrong(path, fault.As(err).Hint, "%s", fault.As(err).Message)
+		}
+		if expression != "" && b.Destination.Type == "none" {
+			l.missing("backup.destination.type", path, "local or s3", "%s is set", path)
+		}
+	}
+}
+
+// Times are the schedules of b, which was checked.
+func (b Backup) Times() (s archive.Schedule, err error) {
+	if s.Backup, err = archive.ParseTimes(b.Schedule, b.TimeZone); err != nil {
+		return s, err
+	}
+	if s.Verify, err = archive.ParseTimes(b.Verify.Schedule, b.TimeZone); err != nil {
+		return s, err
+	}
+	if s.Level = snapshot.Level(b.Verify.Level); b.Verify.AfterBackup != "none" {
+		s.After = snapshot.Level(b.Verify.AfterBackup)
+	}
+	return s, nil
 }
 
 func (l *loader) checkBucket(at string, s S3) {

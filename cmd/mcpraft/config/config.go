@@ -27,7 +27,7 @@ type Config struct {
 	Upstreams Upstreams `yaml:"upstreams" help:"How this node reaches the MCP servers behind the gateway."`
 	Sessions  Sessions  `yaml:"sessions" help:"Rules for MCP sessions. A seed: taken when the cluster is formed, changed by command afterwards."`
 	Storage   Storage   `yaml:"storage" help:"Memory and disk of the state machine and its log."`
-	Backup    Backup    `yaml:"backup" help:"Where this node puts backups when it is told to (mcpraft backup run), and which are kept."`
+	Backup    Backup    `yaml:"backup" help:"When backups are taken, where they go, and which are kept."`
 	PITR      PITR      `yaml:"pitr" help:"Point-in-time recovery: the archive of the log, beside the backups."`
 	Log       Log       `yaml:"log" help:"The log of this process, on standard error."`
 	Shutdown  Shutdown  `yaml:"shutdown" help:"What happens on SIGTERM or Ctrl-C; a second one ends the process at once."`

@@ -152,7 +152,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		}
 	}
 	for _, s := range (&Loaded{Config: defaults.Interface().(Config)}).Settings() {
-		if s.Value == "" && s.Path != "node.name" && !strings.HasSuffix(s.Path, ".tls") && !strings.HasSuffix(s.Path, ".advertise") && !strings.HasSuffix(s.Path, "_file") && !strings.HasSuffix(s.Path, "_url") &&
+		if s.Value == "" && s.Path != "node.name" && !strings.HasSuffix(s.Path, ".tls") && !strings.HasSuffix(s.Path, ".advertise") && !strings.HasSuffix(s.Path, "_file") && !strings.HasSuffix(s.Path, "_url") && !strings.HasSuffix(s.Path, ".schedule") &&
 			!strings.HasPrefix(s.Path, "backup.destination.") {
 			t.Errorf("%s has no default", s.Path)
 		}

@@ -12,7 +12,7 @@ import (
 var later = []string{
 	"admin", "audit", "cache", "firewall", "keys", "limits", "snapshot", "supervision", "telemetry",
 	"auth.anonymous", "auth.rbac",
-	"backup.alert_if_older", "backup.enabled", "backup.replicas", "backup.retention_days", "backup.schedule", "backup.timezone", "backup.verify",
+	"backup.alert_if_older", "backup.enabled", "backup.replicas", "backup.retention_days",
 	"cluster.autopilot", "cluster.raft",
 	"listen.admin.h2", "listen.admin.h3", "listen.admin.proxy_protocol", "listen.admin.max_body",
 	"listen.mcp.h2", "listen.mcp.h3", "listen.mcp.proxy_protocol", "listen.mcp.max_body",
