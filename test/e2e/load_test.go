@@ -148,15 +148,22 @@ func (l *load) Stop() {
 	t.Helper()
 	l.cancel()
 	l.wg.Wait()
-	if got := l.c.Location(0, counterKey); got != strconv.FormatInt(l.increments.Load(), 10) {
+	l.Check(0)
+	t.Logf("%d changes acknowledged, %d of them increments", l.acknowledged.Load(), l.increments.Load())
+}
+
+// Check compares what was acknowledged, after Stop, with what node i has.
+func (l *load) Check(i int) {
+	t := l.c.t
+	t.Helper()
+	if got := l.c.Location(i, counterKey); got != strconv.FormatInt(l.increments.Load(), 10) {
 		t.Errorf("the counter is %s after %d acknowledged increments", got, l.increments.Load())
 	}
-	there := l.c.names(0)
+	there := l.c.names(i)
 	slices.Sort(l.names)
 	if !slices.Equal(there, l.names) {
 		t.Errorf("%d names are registered, %d were acknowledged; the first difference is %s", len(there), len(l.names), firstDifference(there, l.names))
 	}
-	t.Logf("%d changes acknowledged, %d of them increments", l.acknowledged.Load(), l.increments.Load())
 }
 
 // names lists what the load registered, as node i sees it.
