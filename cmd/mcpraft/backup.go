@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,12 +25,72 @@ cluster writes to the destination. When the command is interrupted, the work is 
 up.`,
 		Example: `  mcpraft backup test-destination
   mcpraft backup run
+  mcpraft backup status
   mcpraft backup verify 20260512T140210Z-88120-5f3a90c1 --level drill
   mcpraft backup prune --dry-run`,
 	}
-	cmd.AddCommand(newBackupRunCommand(a), newBackupListCommand(a), newBackupShowCommand(a), newBackupVerifyCommand(a),
+	cmd.AddCommand(newBackupStatusCommand(a), newBackupRunCommand(a), newBackupListCommand(a), newBackupShowCommand(a), newBackupVerifyCommand(a),
 		newBackupPruneCommand(a), newBackupHoldCommand(a), newBackupReleaseCommand(a), newBackupTestCommand(a))
 	return cmd
+}
+
+func newBackupStatusCommand(a *app) *cobra.Command {
+	var exit bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say what would be lost now, what can be restored, and how that is known",
+		Long: `Say what would be lost if every node were lost now, what can be restored, when a
+backup was last taken, verified and drilled, and when the next one is due. With
+--exit-code it ends with exit code 8 when there is no backup, none was verified, the
+archive has gaps, or the destination cannot be looked at.`,
+		Example: `  mcpraft backup status
+  mcpraft backup status --exit-code -o json | jq -r .next_backup`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.ask(cmd, func(ctx context.Context, c *adminapi.Client) error {
+				s, err := c.BackupStatus(ctx)
+				if err != nil {
+					return err
+				}
+				if err := a.show(s, func(p *page) { drawBackupStatus(p, s) }); err != nil {
+					return err
+				}
+				if exit && (s.PITR.Backup == "" || s.Verified == nil || s.PITR.Problem != "" || len(s.PITR.Gaps) > 0) {
+					return exitDegraded
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&exit, "exit-code", false, "end with exit code 8 if anything is wrong")
+	return cmd
+}
+
+// drawBackupStatus says it in words first.
+func drawBackupStatus(p *page, s adminapi.BackupStatus) {
+	drawSurvivors(p, s.PITR)
+	p.line("")
+	p.fields(
+		[2]string{"destination", s.PITR.Destination},
+		[2]string{"last backup", orNever(s.PITR.Backup != "", s.PITR.BackupAt+", "+s.PITR.Backup)},
+		[2]string{"last verified", verifiedInWords(s.Verified)},
+		[2]string{"last drill", verifiedInWords(s.Drilled)},
+		[2]string{"next backup", orNever(s.NextBackup != "", s.NextBackup)},
+		[2]string{"next verification", orNever(s.NextVerify != "", s.NextVerify)},
+	)
+}
+
+func verifiedInWords(v *adminapi.BackupVerified) string {
+	if v == nil {
+		return "never"
+	}
+	return fmt.Sprintf("%s, %s, at level %s, took %s", v.At, v.ID, v.Level, time.Duration(v.TookMS)*time.Millisecond)
+}
+
+func orNever(ok bool, s string) string {
+	if !ok {
+		return "never"
+	}
+	return s
 }
 
 func newBackupRunCommand(a *app) *cobra.Command {

@@ -67,6 +67,19 @@ func drawPITR(p *page, s adminapi.PITR) {
 	if !s.Enabled {
 		p.line("The node that was asked does not archive the log: pitr.enabled is false in its configuration.")
 	}
+	drawSurvivors(p, s)
+	p.line("")
+	p.fields(
+		[2]string{"destination", s.Destination},
+		[2]string{"archived", orDash(s.ArchivedIndex > 0, fmt.Sprintf("index %d, segment %d, last at %s", s.ArchivedIndex, s.Segment, s.LastSuccess))},
+		[2]string{"waiting", fmt.Sprintf("%d entries; the log takes %s of the %s that may wait", s.LagEntries, sizeOf(s.LogBytes), sizeOf(s.LogMaxBytes))},
+		[2]string{"newest backup", orDash(s.Backup != "", s.Backup+", "+s.BackupAt)},
+		[2]string{"timeline", s.Timeline},
+	)
+}
+
+// drawSurvivors says what would be lost now, and what can be restored.
+func drawSurvivors(p *page, s adminapi.PITR) {
 	p.line("%s", lossOf(s))
 	switch {
 	case s.Problem != "":
@@ -84,14 +97,6 @@ func drawPITR(p *page, s adminapi.PITR) {
 	if s.Problem == "" {
 		p.line("%s", gapsInWords(len(s.Gaps)))
 	}
-	p.line("")
-	p.fields(
-		[2]string{"destination", s.Destination},
-		[2]string{"archived", orDash(s.ArchivedIndex > 0, fmt.Sprintf("index %d, segment %d, last at %s", s.ArchivedIndex, s.Segment, s.LastSuccess))},
-		[2]string{"waiting", fmt.Sprintf("%d entries; the log takes %s of the %s that may wait", s.LagEntries, sizeOf(s.LogBytes), sizeOf(s.LogMaxBytes))},
-		[2]string{"newest backup", orDash(s.Backup != "", s.Backup+", "+s.BackupAt)},
-		[2]string{"timeline", s.Timeline},
-	)
 }
 
 // lossOf is what would be lost now.

@@ -103,6 +103,19 @@ const (
 	DepthDrill  Depth = 3 // and it was restored, and has the digest that the cluster had
 )
 
+// String is the name of the level.
+func (d Depth) String() string {
+	switch d {
+	case DepthFiles:
+		return "files"
+	case DepthDecode:
+		return "decode"
+	case DepthDrill:
+		return "drill"
+	}
+	return fmt.Sprintf("depth %d", uint8(d))
+}
+
 // A Verification is one of a backup that passed.
 type Verification struct {
 	Backup string  `cbor:"1,keyasint"` // id of the backup

@@ -39,6 +39,7 @@ func (a *API) workRoutes() []struct {
 	}{
 		{http.MethodPost, adminapi.BackupsPath, a.runBackup},
 		{http.MethodGet, adminapi.BackupsPath, a.listBackups},
+		{http.MethodGet, adminapi.BackupStatusPath, a.backupStatus},
 		{http.MethodPost, adminapi.BackupPrunePath, a.pruneBackups},
 		{http.MethodPost, adminapi.BackupProbePath, a.probeDestination},
 		{http.MethodGet, adminapi.BackupPath, a.showBackup},
@@ -74,6 +75,35 @@ func (a *API) listBackups(*exchange, *args) (job, error) {
 		}
 		return page, err
 	}, nil
+}
+
+func (a *API) backupStatus(*exchange, *args) (job, error) {
+	return func(ctx context.Context, _ func(int64)) (any, error) {
+		s, err := a.c.Archive.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return adminapi.BackupStatus{
+			PITR: pitrOf(s), Verified: verifiedOf(s.Archive.Listed), Drilled: verifiedOf(s.Archive.Drilled),
+			NextBackup: nextOf(s.Schedule.Backup), NextVerify: nextOf(s.Schedule.Verify),
+		}, nil
+	}, nil
+}
+
+func verifiedOf(v *record.Verification) *adminapi.BackupVerified {
+	if v == nil {
+		return nil
+	}
+	return &adminapi.BackupVerified{ID: v.Backup, Level: v.Depth.String(), At: at(v.At), TookMS: v.TookMS}
+}
+
+// nextOf is the next of t; empty for none.
+func nextOf(t archive.Times) string {
+	next := t.Next(time.Now())
+	if next.IsZero() {
+		return ""
+	}
+	return next.Format(time.RFC3339)
 }
 
 func (a *API) showBackup(_ *exchange, from *args) (job, error) {

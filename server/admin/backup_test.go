@@ -74,6 +74,11 @@ func TestTheLifeOfABackup(t *testing.T) {
 	if f.work(t, http.MethodPost, adminapi.BackupPrunePath, `{"dry_run": true}`, &pruning); !pruning.DryRun || len(pruning.Verdicts) != 1 || len(pruning.Verdicts[0].Keep) == 0 {
 		t.Errorf("pruning %+v", pruning)
 	}
+	var status adminapi.BackupStatus
+	f.work(t, http.MethodGet, adminapi.BackupStatusPath, "", &status)
+	if v := status.Drilled; status.PITR.Backup != b.ID || v == nil || v.ID != b.ID || v.Level != "drill" || status.Verified == nil || status.NextBackup != "" {
+		t.Errorf("status %+v", status)
+	}
 	var released adminapi.Backup
 	if f.work(t, http.MethodDelete, one+"/hold", "", &released); released.Hold != nil {
 		t.Errorf("released %+v", released)

@@ -77,7 +77,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		"Token": adminapi.Token{}, "TokenSpec": adminapi.TokenSpec{}, "CreatedToken": adminapi.CreatedToken{},
 		"NewCredential": adminapi.NewCredential{}, "Credential": adminapi.Credential{},
 		"WorkLine": adminapi.WorkLine{}, "Backup": adminapi.Backup{}, "BackupHold": adminapi.BackupHold{}, "BackupCheck": adminapi.BackupCheck{},
-		"BackupPruning": adminapi.BackupPruning{}, "BackupVerdict": adminapi.BackupVerdict{}, "BackupProbe": adminapi.BackupProbe{}, "BackupStep": adminapi.BackupStep{},
+		"BackupStatus": adminapi.BackupStatus{}, "BackupVerified": adminapi.BackupVerified{}, "BackupPruning": adminapi.BackupPruning{}, "BackupVerdict": adminapi.BackupVerdict{}, "BackupProbe": adminapi.BackupProbe{}, "BackupStep": adminapi.BackupStep{},
 	} {
 		want := slices.Sorted(slices.Values(jsonNames(reflect.TypeOf(v))))
 		got := slices.Sorted(maps.Keys(d.Components.Schemas[name].Properties))

@@ -34,6 +34,10 @@ func (a *API) pitr(ctx context.Context) (adminapi.PITR, error) {
 	if err != nil {
 		return adminapi.PITR{}, err
 	}
+	return pitrOf(s), nil
+}
+
+func pitrOf(s archive.Status) adminapi.PITR {
 	shown := adminapi.PITR{
 		Enabled: s.PITR.Enabled, Destination: s.Destination, Problem: textOf(s.Problem), Timeline: s.Archive.Timeline.String(),
 		ArchivedIndex: s.Archive.Last, ArchivedAt: at(s.Archive.LastTime), LastSuccess: at(s.Archive.Advanced), Segment: s.Archive.Sequence,
@@ -44,7 +48,7 @@ func (a *API) pitr(ctx context.Context) (adminapi.PITR, error) {
 		shown.Backup, shown.BackupAt = b.ID, at(b.Taken)
 	}
 	if s.Survey == nil {
-		return shown, nil
+		return shown
 	}
 	for _, x := range s.Survey.Stretches() {
 		shown.Restorable = append(shown.Restorable, adminapi.PITRStretch{
@@ -52,7 +56,7 @@ func (a *API) pitr(ctx context.Context) (adminapi.PITR, error) {
 		})
 	}
 	shown.Gaps = gapsOf(s.Survey.Gaps())
-	return shown, nil
+	return shown
 }
 
 // at is a log time for people; empty for none.

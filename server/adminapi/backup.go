@@ -8,12 +8,13 @@ import (
 
 // Paths of the routes for backups; all are answered with WorkType.
 const (
-	BackupsPath     = "/v1/backups"
-	BackupPath      = "/v1/backups/{id}"
-	BackupCheckPath = "/v1/backups/{id}/verify"
-	BackupHoldPath  = "/v1/backups/{id}/hold"
-	BackupPrunePath = "/v1/backup/prune"
-	BackupProbePath = "/v1/backup/test-destination"
+	BackupsPath      = "/v1/backups"
+	BackupPath       = "/v1/backups/{id}"
+	BackupCheckPath  = "/v1/backups/{id}/verify"
+	BackupHoldPath   = "/v1/backups/{id}/hold"
+	BackupStatusPath = "/v1/backup/status"
+	BackupPrunePath  = "/v1/backup/prune"
+	BackupProbePath  = "/v1/backup/test-destination"
 )
 
 // A Backup is one backup in the destination of the node that was asked.
@@ -51,6 +52,24 @@ type BackupCheck struct {
 	TookMS  int64  `json:"took_ms"`
 	Bytes   int64  `json:"bytes"`             // of the state that were read
 	Problem string `json:"problem,omitempty"` // absent: it passed
+}
+
+// A BackupStatus says what would survive if every node were lost now, and how that is
+// known.
+type BackupStatus struct {
+	PITR       PITR            `json:"pitr"`
+	Verified   *BackupVerified `json:"verified,omitempty"`    // the newest verification that passed; absent: none of this timeline
+	Drilled    *BackupVerified `json:"drilled,omitempty"`     // the newest drill that passed
+	NextBackup string          `json:"next_backup,omitempty"` // RFC 3339, in the zone of the schedule; empty: none is scheduled on the node that was asked
+	NextVerify string          `json:"next_verify,omitempty"`
+}
+
+// A BackupVerified is a verification that passed.
+type BackupVerified struct {
+	ID     string `json:"id"`    // of the backup
+	Level  string `json:"level"` // files, decode or drill
+	At     string `json:"at"`
+	TookMS uint64 `json:"took_ms"`
 }
 
 // A BackupPruning is what was deleted, or would be.
@@ -112,6 +131,11 @@ func (c *Client) RunBackup(ctx context.Context, s BackupRunSpec, told Progress) 
 // Backups lists them, the oldest first.
 func (c *Client) Backups(ctx context.Context) (Page[Backup], error) {
 	return work[Page[Backup]](ctx, c, http.MethodGet, BackupsPath, nil, nil)
+}
+
+// BackupStatus says what would survive if every node were lost now.
+func (c *Client) BackupStatus(ctx context.Context) (BackupStatus, error) {
+	return work[BackupStatus](ctx, c, http.MethodGet, BackupStatusPath, nil, nil)
 }
 
 // Backup shows one.

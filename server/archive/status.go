@@ -17,6 +17,7 @@ type Status struct {
 	Destination string
 	Archive     record.Archive // what the cluster says
 	Lag         Lag
+	Schedule    Schedule
 	Survey      *Survey // what is in the destination; nil with Problem
 	Problem     error   // the destination could not be looked at
 }
@@ -31,7 +32,7 @@ func (a *Archiver) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := Status{PITR: a.pitr, Destination: a.Backups.c.Store.String(), Archive: at.Archive}
+	s := Status{PITR: a.pitr, Destination: a.Backups.c.Store.String(), Archive: at.Archive, Schedule: a.Backups.c.Schedule}
 	if s.Lag, err = a.lag(at); err != nil {
 		return Status{}, err
 	}
