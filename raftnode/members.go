@@ -403,9 +403,9 @@ func (n *Node) configure(ctx context.Context, do func(r *raft.Raft, prev uint64)
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return fault.New(fault.NoLeader, "leadership moved: %w", err).After(retryNoLeader)
-	case isContext(err):
+	case isContext(err), errors.Is(err, raft.ErrLeadershipLost): // it is in the log, and the next leader may commit it
 		return fault.New(fault.OutcomeUnknown, "the change of the membership has not committed yet").WithHint("look at the members before trying again")
 	default:
 		return fault.New(fault.Conflict, "the membership was not changed: %w", err)
